@@ -1,0 +1,310 @@
+/* carat.h - run Google's Gemma 4 (and Gemma 3) text models in C. The one public header.
+ *
+ * If it is not in this file it is not API. Two objects:
+ *   carat_model    weights, vocabulary, configuration. Immutable after open; share it between threads.
+ *   carat_session  one timeline: KV cache, logits, position. One thread at a time.
+ * The main verb is carat_session_sync: "make this session hold exactly these tokens".
+ *
+ *     carat_error err;
+ *     carat_model *m = NULL;
+ *     carat_session *s = NULL;
+ *     if (carat_model_open(&m, "gemma-4-E2B-it-Q4_0.gguf", NULL, &err)) { puts(err.msg); return 1; }
+ *     if (carat_session_new(&s, m, NULL, &err)) { puts(err.msg); return 1; }
+ *     int32_t tok[256]; size_t n;
+ *     carat_tokenize(m, "Hello", 5, CARAT_TOKENIZE_BOS, tok, 256, &n, &err);
+ *     carat_session_sync(s, tok, n, &err);
+ *     const float *logits = carat_session_logits(s);       // [n_vocab]
+ *     carat_session_free(&s); carat_model_close(&m);
+ *
+ * Rules that hold everywhere:
+ *   - Every fallible call returns 0 or a negative CARAT_E… and fills `err` (which may be NULL) with one line.
+ *   - Out-parameters come first; close and free take the address, clear it, and accept NULL inside.
+ *   - Docstrings use three words for ownership: *borrows* (until the call returns), *keeps* (must outlive
+ *     the object), *gives* (the caller frees with the function named).
+ *   - The library never exits, prints, reads the environment, installs signal handlers or keeps mutable globals.
+ *   - Shapes are row-major, slowest dimension first.
+ */
+#ifndef CARAT_H
+#define CARAT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define CARAT_VERSION_MAJOR 0
+#define CARAT_VERSION_MINOR 1
+#define CARAT_VERSION_PATCH 0
+
+#if defined(_WIN32)
+#define CARAT_API
+#else
+#define CARAT_API __attribute__((visibility("default")))
+#endif
+
+/* ---- status ------------------------------------------------------------------------------------------- */
+
+/* X(name, value, text) */
+#define CARAT_STATUS_LIST(X)                                                  \
+    X(CARAT_OK, 0, "ok")                                                      \
+    X(CARAT_ENOMEM, -1, "out of memory")                                      \
+    X(CARAT_EIO, -2, "file cannot be read or written")                        \
+    X(CARAT_EFORMAT, -3, "malformed file")                                    \
+    X(CARAT_EMODEL, -4, "unsupported or inconsistent model")                  \
+    X(CARAT_EFULL, -5, "context is full")                                     \
+    X(CARAT_ECANCEL, -6, "cancelled")                                         \
+    X(CARAT_EINVAL, -7, "invalid argument")                                   \
+    X(CARAT_EUNSUPPORTED, -8, "not available in this build or for this model")
+
+typedef enum {
+#define X(name, value, text) name = value,
+    CARAT_STATUS_LIST(X)
+#undef X
+} carat_status;
+
+typedef struct {
+    int code;      /* a carat_status */
+    char msg[512]; /* one line: what, where, expected and found */
+} carat_error;
+
+/* Fixed English text of a status code. Never NULL. */
+CARAT_API const char *carat_status_text(int code);
+/* "0.1.0" */
+CARAT_API const char *carat_version(void);
+
+/* ---- model -------------------------------------------------------------------------------------------- */
+
+typedef struct carat_model carat_model;
+typedef struct carat_session carat_session;
+
+typedef struct {
+    size_t size;         /* sizeof(carat_model_opts), set by the default maker */
+    bool vocab_only;     /* read configuration and vocabulary, check no weights (for tokenizing) */
+    const char *cpu;     /* cap of the instruction set: "ref", "avx2", "avx512", … NULL = the machine's best */
+} carat_model_opts;
+
+CARAT_API carat_model_opts carat_model_opts_default(void);
+
+/* Open a .gguf file (the first of a split set) or a Hugging Face folder and check every name, shape and
+ * hyperparameter. Weights stay in the file, memory-mapped. Borrows path and opts (NULL = defaults).
+ * Gives *out: carat_model_close. EIO, EFORMAT, EMODEL, ENOMEM, EINVAL. */
+CARAT_API int carat_model_open(carat_model **out, const char *path, const carat_model_opts *opts, carat_error *err);
+/* Sessions of the model must have been freed. */
+CARAT_API void carat_model_close(carat_model **m);
+
+/* Roles of the ledger: every byte of a model file belongs to exactly one. */
+/* X(enum, key, description) */
+#define CARAT_ROLE_LIST(X)                                                         \
+    X(CARAT_ROLE_TOKEN_EMBD, "token_embedding", "token embedding (also the output head)") \
+    X(CARAT_ROLE_OUTPUT, "output_head", "output head, where not tied")             \
+    X(CARAT_ROLE_PLE_TABLE, "ple_table", "per-layer embedding table (one row a token)") \
+    X(CARAT_ROLE_PLE_PROJ, "ple_projections", "per-layer embedding projections")   \
+    X(CARAT_ROLE_ATTENTION, "attention", "attention projections")                  \
+    X(CARAT_ROLE_MLP, "dense_mlp", "dense feed-forward")                           \
+    X(CARAT_ROLE_EXPERTS, "experts", "mixture-of-experts feed-forward")            \
+    X(CARAT_ROLE_ROUTER, "router", "expert router")                                \
+    X(CARAT_ROLE_NORM, "norms", "norms and scalars")                               \
+    X(CARAT_ROLE_VISION, "vision", "vision tower and projector")                   \
+    X(CARAT_ROLE_AUDIO, "audio", "audio tower and projector")                      \
+    X(CARAT_ROLE_UNUSED, "unused", "present in the file, never read")
+
+typedef enum {
+#define X(id, key, text) id,
+    CARAT_ROLE_LIST(X)
+#undef X
+    CARAT_N_ROLE
+} carat_role;
+
+typedef struct {
+    int64_t params;        /* stored parameters */
+    uint64_t bytes;        /* in the file */
+    int64_t params_token;  /* multiplied, or looked up, per decoded token */
+    uint64_t bytes_token;  /* read from memory per decoded token (weights only) */
+    int32_t n_tensor;
+} carat_ledger_row;
+
+/* Facts of an open model. Strings point into the model. */
+typedef struct {
+    const char *arch;        /* "gemma4", "gemma3" */
+    const char *name;        /* general.name, or the folder's name */
+    const char *format;      /* "gguf", "safetensors" */
+    int32_t n_vocab, n_layer, d_model, n_ctx_train;
+    int32_t n_expert, n_expert_used;
+    int32_t d_ple;           /* 0: no per-layer embeddings */
+    int32_t w_swa;           /* sliding window, tokens */
+    bool has_text;           /* a vocabulary was found, tokenizing works */
+    uint64_t file_bytes;     /* all files together */
+    carat_ledger_row role[CARAT_N_ROLE];
+    int64_t params_total;     /* all stored parameters of used roles */
+    int64_t params_effective; /* total without the PLE table: what E2B and E4B are named after */
+    int64_t params_active;    /* multiplied per decoded token (experts used only, output head included) */
+    int64_t params_lookup;    /* only ever read by row: PLE table, and the embedding where not tied */
+    uint64_t bytes_token;     /* weight bytes touched per decoded token */
+} carat_model_info;
+
+/* Borrows m; fills *out. Never fails. */
+CARAT_API void carat_model_get_info(const carat_model *m, carat_model_info *out);
+CARAT_API const char *carat_role_key(carat_role r);
+CARAT_API const char *carat_role_text(carat_role r);
+
+/* ---- text --------------------------------------------------------------------------------------------- */
+
+enum {
+    CARAT_TOKENIZE_BOS = 1,     /* put <bos> in front where the model wants one and the text has none */
+    CARAT_TOKENIZE_SPECIAL = 2, /* read control tokens such as <|turn> in the text (never for untrusted text) */
+};
+
+/* Text (UTF-8, text_len bytes, may hold NULs; ill-formed parts become U+FFFD) to ids.
+ * *n_out is the number of ids the text has; only the first `cap` are written (tok may be NULL when cap is 0),
+ * so call once to size and once to fill. Borrows text. EINVAL, ENOMEM, EUNSUPPORTED (no vocabulary). */
+CARAT_API int carat_tokenize(const carat_model *m, const char *text, size_t text_len, unsigned flags,
+                             int32_t *tok, size_t cap, size_t *n_out, carat_error *err);
+
+/* Raw vocabulary text of a token (with U+2581 for spaces); NULL for an id outside the vocabulary.
+ * Points into the model; *len is its length in bytes. */
+CARAT_API const char *carat_token_piece(const carat_model *m, int32_t tok, size_t *len);
+
+/* One past the largest id of a control token; helpers to know what an id is. */
+CARAT_API bool carat_token_is_control(const carat_model *m, int32_t tok);
+/* True for tokens that end generation (<eos>, <turn|>, <|tool_response>; <end_of_turn> for Gemma 3). */
+CARAT_API bool carat_token_is_stop(const carat_model *m, int32_t tok);
+/* Id of a token by its exact text, -1 when there is none. */
+CARAT_API int32_t carat_token_find(const carat_model *m, const char *piece);
+
+/* Streaming detokenizer: ids in, whole UTF-8 characters out. */
+typedef struct carat_detok carat_detok;
+CARAT_API int carat_detok_new(carat_detok **out, const carat_model *m, bool show_control, carat_error *err);
+/* Text that token completes: *text points into d until the next call, *len bytes (0 when a character is unfinished). */
+CARAT_API int carat_detok_push(carat_detok *d, int32_t tok, const char **text, size_t *len, carat_error *err);
+/* What is left at the end: unfinished bytes become U+FFFD. Resets d. */
+CARAT_API void carat_detok_flush(carat_detok *d, const char **text, size_t *len);
+CARAT_API void carat_detok_free(carat_detok **d);
+
+typedef struct {
+    const char *role;    /* "system", "user", "model" (or "assistant") */
+    const char *content; /* UTF-8, NUL-terminated */
+} carat_message;
+
+enum {
+    CARAT_CHAT_THINK = 1,      /* thinking on */
+    CARAT_CHAT_NO_PROMPT = 2,  /* do not open a model turn at the end */
+};
+
+/* Render a conversation with the model's chat template to ids, <bos> included. Content is never read for
+ * control tokens. Same size-then-fill convention as carat_tokenize. */
+CARAT_API int carat_chat_tokens(const carat_model *m, const carat_message *msg, size_t n_msg, unsigned flags,
+                                int32_t *tok, size_t cap, size_t *n_out, carat_error *err);
+/* The same as text, for display and tests. *out NUL-terminated. Gives *out: carat_free. */
+CARAT_API int carat_chat_text(const carat_model *m, const carat_message *msg, size_t n_msg, unsigned flags,
+                              char **out, carat_error *err);
+CARAT_API void carat_free(void *p);
+
+/* ---- session ------------------------------------------------------------------------------------------ */
+
+typedef enum { CARAT_KV_F16 = 0, CARAT_KV_F32 = 1 } carat_kv_type;
+
+/* Progress of long work: done of total tokens evaluated. Return false to cancel (ECANCEL). */
+typedef bool (*carat_progress_fn)(void *ud, int32_t done, int32_t total);
+
+/* Named intermediate of a layer: x is [n_tok, n] f32 for the tokens [pos, pos + n_tok). Borrow only. */
+typedef void (*carat_tap_fn)(void *ud, const char *name, const float *x, int32_t pos, int32_t n_tok, int32_t n);
+
+typedef struct {
+    size_t size;               /* set by the default maker */
+    int32_t n_ctx;             /* tokens the session can hold; 0 = min(n_ctx_train, 4096) */
+    int32_t n_threads;         /* 0 = the cores this process may use */
+    int32_t n_chunk;           /* tokens evaluated at once in prefill; 0 = 256 */
+    int32_t n_logits;          /* rows of logits computed at once by sync_logits; 0 = 1 (4 bytes * n_vocab each) */
+    carat_kv_type kv;
+    carat_progress_fn progress; /* may be NULL */
+    void *progress_ud;          /* keeps */
+    carat_tap_fn tap;           /* may be NULL; called from the thread that calls sync */
+    void *tap_ud;               /* keeps */
+} carat_session_opts;
+
+CARAT_API carat_session_opts carat_session_opts_default(void);
+
+/* Bytes a session of these options will hold (KV cache; activations, logits and per-thread scratch), without making
+ * one. Borrows all. EINVAL for options that no session could have. */
+CARAT_API int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes,
+                                     uint64_t *scratch_bytes, carat_error *err);
+/* Keeps m. All memory the session will ever use is allocated here. Gives *out: carat_session_free. */
+CARAT_API int carat_session_new(carat_session **out, const carat_model *m, const carat_session_opts *opts,
+                                carat_error *err);
+CARAT_API void carat_session_free(carat_session **s);
+
+/* Make the session hold exactly tok[0,n), n > 0: reuses the common prefix, drops the rest, evaluates what is
+ * new (always at least the last token, so logits are fresh). Borrows tok. Allocates nothing.
+ * EFULL when n > n_ctx, EINVAL for ids outside the vocabulary, ECANCEL. On error the session holds a valid
+ * shorter prefix. */
+CARAT_API int carat_session_sync(carat_session *s, const int32_t *tok, size_t n, carat_error *err);
+
+/* Logits after soft-capping that follow the last token: [n_vocab] f32, valid until the next sync.
+ * NULL before the first successful sync. */
+CARAT_API const float *carat_session_logits(const carat_session *s);
+
+/* As sync, and hands the logits of every newly evaluated position to `row` in order:
+ * logits: [n_vocab] f32, borrow only; return false to cancel. Drops any held prefix first when `from_start`. */
+typedef bool (*carat_logits_fn)(void *ud, int32_t pos, const float *logits);
+CARAT_API int carat_session_sync_logits(carat_session *s, const int32_t *tok, size_t n, bool from_start,
+                                        carat_logits_fn row, void *ud, carat_error *err);
+
+/* Tokens held, and how many the last sync evaluated (the rest was reused). */
+CARAT_API int32_t carat_session_n_past(const carat_session *s);
+CARAT_API int32_t carat_session_n_evaluated(const carat_session *s);
+CARAT_API int32_t carat_session_n_ctx(const carat_session *s);
+
+typedef struct {
+    uint64_t kv_bytes;       /* KV cache */
+    uint64_t scratch_bytes;  /* activations, logits, thread stacks' scratch */
+    uint64_t model_bytes;    /* heap of the model: vocabulary, norms as f32, tables */
+    uint64_t mapped_bytes;   /* weights mapped from the file(s) */
+    uint64_t ple_table_bytes;
+    uint64_t ple_reads;      /* rows looked up */
+    uint64_t ple_read_bytes;
+    uint64_t expert_evals;   /* (token, expert) pairs evaluated */
+    int32_t n_threads;
+    const char *cpu;         /* kernel level in use */
+} carat_session_stats;
+CARAT_API void carat_session_get_stats(const carat_session *s, carat_session_stats *out);
+
+/* How often each expert of each layer was chosen since the session began: [n_layer, n_expert] counts,
+ * NULL for models without experts. Points into s. */
+CARAT_API const uint64_t *carat_session_expert_counts(const carat_session *s);
+
+/* ---- sampling ----------------------------------------------------------------------------------------- */
+
+typedef struct carat_sampler carat_sampler;
+
+typedef struct {
+    size_t size;           /* set by the default maker */
+    float temp;            /* 0 = greedy; default 1.0 */
+    int32_t top_k;         /* 0 = off; default 64 */
+    float top_p;           /* 1 = off; default 0.95 */
+    float min_p;           /* 0 = off */
+    float repeat_penalty;  /* 1 = off: divides positive and multiplies negative logits of recent tokens */
+    int32_t repeat_last_n; /* how many recent tokens count; default 64 */
+    uint64_t seed;         /* same seed, same text */
+} carat_sampler_opts;
+
+CARAT_API carat_sampler_opts carat_sampler_opts_default(void);
+
+/* Order as in Hugging Face: penalty, temperature, top-k, top-p, min-p, draw. Gives *out: carat_sampler_free. */
+CARAT_API int carat_sampler_new(carat_sampler **out, int32_t n_vocab, const carat_sampler_opts *opts, carat_error *err);
+/* Choose from logits [n_vocab] (not changed). Allocates nothing. Returns the token id. */
+CARAT_API int32_t carat_sampler_next(carat_sampler *sm, const float *logits);
+/* Tell the sampler a token that is now part of the text (prompt or chosen), for the penalty. */
+CARAT_API void carat_sampler_accept(carat_sampler *sm, int32_t tok);
+CARAT_API void carat_sampler_free(carat_sampler **sm);
+
+/* Natural log of softmax(logits)[tok]; logits: [n] f32. Sums in double. */
+CARAT_API double carat_logprob(const float *logits, int32_t n, int32_t tok);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
