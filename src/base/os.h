@@ -1,0 +1,46 @@
+/* The operating system layer: mapped files, clock, cores, resident memory. `#if` on OS lives in os_*.c. */
+#ifndef CT_BASE_OS_H
+#define CT_BASE_OS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+typedef struct {
+    const uint8_t *data; /* read-only mapping; never NULL when open, even for an empty file */
+    size_t size;
+    uint64_t device, inode; /* identify the file (two names, one file) */
+} ct_mapped_file;
+
+/* Map a regular file read-only. Fails with EIO on anything that is not a readable regular file. */
+int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err);
+void ct_unmap_file(ct_mapped_file *f);
+/* Ask the kernel to start reading [off, off+n) of the mapping. Only a hint. */
+void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n);
+
+/* Whole small file into memory with a final NUL (not counted in *size). EFORMAT when larger than max. Gives *out: ct_free. */
+int ct_read_file(char **out, size_t *size, const char *path, size_t max, carat_error *err);
+
+bool ct_path_is_dir(const char *path);
+bool ct_path_exists(const char *path);
+
+/* Monotonic milliseconds. */
+double ct_now_ms(void);
+/* Seed material that differs between runs. */
+uint64_t ct_entropy(void);
+/* Cores this process may use (affinity and cgroup quota respected), at least 1. */
+int ct_n_cores(void);
+
+typedef struct {
+    uint64_t rss;       /* resident now, bytes: anonymous + file-backed */
+    uint64_t rss_file;  /* resident file-backed pages of this process */
+    uint64_t rss_peak;  /* high-water mark of rss */
+} ct_mem_usage;
+/* Zeroes where the OS does not tell. */
+ct_mem_usage ct_memory_usage(void);
+/* Bytes free for this process: min(available memory, cgroup limit - usage). 0 = unknown. */
+uint64_t ct_memory_available(void);
+
+#endif
