@@ -1,0 +1,63 @@
+#include "runtime/kv.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+
+static size_t store_bytes(const ct_kv_geometry *g, ct_dtype type) {
+    return (size_t)g->cap * (size_t)g->n_head_kv * (size_t)g->d_head * ct_dtype_block_bytes(type);
+}
+
+size_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type) {
+    size_t total = 0;
+    for (int i = 0; i < n; i++) total += 2 * store_bytes(&g[i], type);
+    return total;
+}
+
+int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_error *err) {
+    memset(kv, 0, sizeof *kv);
+    kv->type = type;
+    kv->store = ct_alloc_array((size_t)n, sizeof *kv->store);
+    if (!kv->store) return CT_FAIL(err, CARAT_ENOMEM, "KV cache: out of memory");
+    kv->n_store = n;
+    kv->bytes = ct_kv_bytes(g, n, type);
+    for (int i = 0; i < n; i++) {
+        ct_kv_store *s = &kv->store[i];
+        s->n_head_kv = g[i].n_head_kv;
+        s->d_head = g[i].d_head;
+        s->cap = g[i].cap;
+        s->stride = (size_t)g[i].n_head_kv * (size_t)g[i].d_head;
+        s->k = ct_alloc(store_bytes(&g[i], type));
+        s->v = ct_alloc(store_bytes(&g[i], type));
+        if (!s->k || !s->v) {
+            const size_t bytes = kv->bytes;
+            ct_kv_free(kv);
+            return CT_FAIL(err, CARAT_ENOMEM, "KV cache: cannot hold %zu MiB; use a smaller context (-c)", bytes >> 20);
+        }
+    }
+    return 0;
+}
+
+void ct_kv_free(ct_kv *kv) {
+    for (int i = 0; i < kv->n_store; i++) {
+        ct_free(kv->store[i].k);
+        ct_free(kv->store[i].v);
+    }
+    ct_free(kv->store);
+    memset(kv, 0, sizeof *kv);
+}
+
+void ct_kv_advance(ct_kv *kv, int64_t pos, int64_t n) {
+    if (pos + n > kv->n_high) kv->n_high = pos + n;
+}
+
+bool ct_kv_can_rewind(const ct_kv *kv, int64_t n, int64_t w) {
+    /* A ring of cap slots holds [n_high - cap, n_high). Token n sees keys from n - w + 1 on. */
+    const int64_t first = n - w + 1 > 0 ? n - w + 1 : 0;
+    for (int i = 0; i < kv->n_store; i++) {
+        if (kv->n_high - kv->store[i].cap > first) return false;
+    }
+    return true;
+}
+
+void ct_kv_reset(ct_kv *kv) { kv->n_high = 0; }

@@ -1,0 +1,84 @@
+/* KV cache geometry: rings, rewinds; the memory plan; the tier's counts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "runtime/kv.h"
+#include "runtime/plan.h"
+#include "runtime/tier.h"
+
+static void kv__addresses_wrap_at_the_ring(void **state) {
+    (void)state;
+    const ct_kv_geometry g[2] = {{2, 16, 10}, {1, 32, 100}};
+    ct_kv kv;
+    assert_int_equal(ct_kv_init(&kv, g, 2, CT_F16, NULL), 0);
+    assert_int_equal(kv.bytes, 2 * 2 * (10 * 2 * 16 + 100 * 32));
+    assert_int_equal(kv.bytes, ct_kv_bytes(g, 2, CT_F16));
+    ct_kv_store *s = &kv.store[0];
+    assert_ptr_equal(ct_kv_at(&kv, s, s->k, 3, 0), ct_kv_at(&kv, s, s->k, 13, 0));
+    assert_int_equal((uint8_t *)ct_kv_at(&kv, s, s->k, 4, 1) - (uint8_t *)s->k, 2 * (4 * 32 + 16));
+    ct_kv_free(&kv);
+}
+
+static void kv__rewinds_only_while_the_window_is_there(void **state) {
+    (void)state;
+    /* Window 8, chunk 4: cap 11. */
+    const ct_kv_geometry g[1] = {{1, 16, 11}};
+    ct_kv kv;
+    assert_int_equal(ct_kv_init(&kv, g, 1, CT_F32, NULL), 0);
+    for (int pos = 0; pos < 40; pos += 4) ct_kv_advance(&kv, pos, 4);
+    /* Positions 29…39 are held. Token n sees n-7…: the earliest n is 36. */
+    for (int n = 0; n <= 40; n++) assert_int_equal(ct_kv_can_rewind(&kv, n, 8), n >= 36);
+    /* Going back does not bring overwritten positions back. */
+    ct_kv_advance(&kv, 36, 1);
+    assert_false(ct_kv_can_rewind(&kv, 35, 8));
+    ct_kv_reset(&kv);
+    ct_kv_advance(&kv, 0, 11);
+    for (int n = 0; n <= 11; n++) assert_true(ct_kv_can_rewind(&kv, n, 8));
+    ct_kv_free(&kv);
+}
+
+static void plan__knows_the_total_before_it_allocates(void **state) {
+    (void)state;
+    ct_plan p;
+    void *a = NULL, *b = NULL;
+    ct_plan_init(&p);
+    ct_plan_add(&p, &a, 3, 4);
+    ct_plan_add(&p, &b, 100, 8);
+    assert_int_equal(p.bytes, 64 + 832);
+    assert_null(a);
+    assert_int_equal(ct_plan_commit(&p, "test", NULL), 0);
+    assert_int_equal((uint8_t *)b - (uint8_t *)a, 64);
+    assert_int_equal((uintptr_t)a % 64, 0);
+    ct_plan_free(&p);
+    ct_plan_add(&p, &a, INT64_MAX, 1024);
+    carat_error err = {0};
+    assert_int_equal(ct_plan_commit(&p, "test", &err), CARAT_ENOMEM);
+    ct_plan_free(&p);
+}
+
+static void tier__counts_what_is_read(void **state) {
+    (void)state;
+    uint8_t rows[5 * 6];
+    for (int i = 0; i < 30; i++) rows[i] = (uint8_t)i;
+    ct_tier t;
+    ct_tier_init(&t, rows, 6, 5);
+    assert_int_equal(ct_tier_row(&t, 0)[0], 0);
+    assert_int_equal(ct_tier_row(&t, 4)[5], 29);
+    assert_int_equal(t.reads, 2);
+    assert_int_equal(t.read_bytes, 12);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(kv__addresses_wrap_at_the_ring),
+        cmocka_unit_test(kv__rewinds_only_while_the_window_is_there),
+        cmocka_unit_test(plan__knows_the_total_before_it_allocates),
+        cmocka_unit_test(tier__counts_what_is_read),
+    };
+    return cmocka_run_group_tests_name("runtime kv", tests, NULL, NULL);
+}
