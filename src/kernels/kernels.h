@@ -1,0 +1,101 @@
+/* The dispatch table: one row per operation. ct_kernels_init fills it with the portable reference (ref/, the
+ * definition of correct, always linked) and then lets the best instruction set of this CPU, up to a cap, overwrite
+ * entries. Forward code calls through the table and never names an instruction set or a quantisation type.
+ *
+ * Rules for every kernel: pure (no allocation, threads, I/O, globals); pointers do not alias unless said; float
+ * buffers need no alignment beyond 4; a result element depends on its own inputs only, in an order of additions that
+ * is fixed by the shape - never on how rows and tokens were tiled or split. So the answer is the same for any number
+ * of threads and any chunking. All levels that exist today return the same bits as the reference (no fused
+ * multiply-add: -ffp-contract=off), which tests/kernels checks with memcmp. */
+#ifndef CT_KERNELS_KERNELS_H
+#define CT_KERNELS_KERNELS_H
+
+#include <stdbool.h>
+
+#include "base/dtype.h"
+
+/* Order of additions of every dot product: CT_LANES partial sums, lane l takes elements l, l + CT_LANES, …; the lanes
+ * are then added as a tree (l + l+8, l + l+4, l + l+2, l + l+1). */
+#define CT_LANES 16
+/* Row ranges handed to matmul should be multiples of this (the last one may be short). */
+#define CT_ROW_TILE 16
+
+/* y[t * ldy + r] = sum_i w[r, i] * x[t * ldx + i]   for r in [row0, row1), t in [0, n_tok).
+ * w: [d_out, d_in] of `dtype`, rows row_bytes apart; x: [n_tok, d_in] f32; y: [n_tok, d_out] f32. */
+typedef struct {
+    float *y;
+    size_t ldy;
+    const uint8_t *w;
+    size_t row_bytes;
+    ct_dtype dtype;
+    const float *x;
+    size_t ldx;
+    int n_tok;
+    int64_t row0, row1;
+    int64_t d_in;      /* multiple of the dtype's block length */
+    float *scratch;    /* ct_matmul_scratch(d_in) floats, of the calling thread */
+} ct_matmul;
+
+/* Floats of scratch that matmul needs for rows of d_in values. */
+size_t ct_matmul_scratch(int64_t d_in);
+
+/* One query head of one token over the keys of positions [lo, hi), stored in a ring: position p in slot p % cap.
+ * k, v point at this head's part of slot 0; slots are `stride` elements apart; kv is CT_F16 or CT_F32.
+ * out: [d_head] f32; q: [d_head] f32 (norm and rope applied); scores: [hi - lo] f32 scratch.
+ * Softmax of scale * q.k in f32, maximum subtracted, sums in the order of CT_LANES. */
+typedef struct {
+    float *out;
+    const float *q;
+    const void *k, *v;
+    size_t stride;
+    ct_dtype kv;
+    int64_t lo, hi, cap;
+    int d_head;
+    float scale;
+    float *scores;
+} ct_attend;
+
+typedef struct ct_kernels {
+    const char *level; /* "ref", "avx2", … */
+
+    void (*matmul[CT_N_WEIGHT_DTYPE])(const ct_matmul *a);
+    void (*attend)(const ct_attend *a);
+
+    /* y = x * (mean(x^2) + eps)^-1/2 * w; x, y: [n], may alias; w: [n] or NULL for no weight. */
+    void (*rms_norm)(float *y, const float *x, const float *w, int64_t n, float eps);
+    /* y = gelu_tanh(gate) * up; [n]; y may alias either. */
+    void (*gelu_mul)(float *y, const float *gate, const float *up, int64_t n);
+    /* Rotate pairs (i, i + d_head/2) for i < n_rot: x: [d_head]; cos, sin: [n_rot]. */
+    void (*rope)(float *x, const float *cos, const float *sin, int n_rot, int d_head);
+    /* x[0,n) = softmax(x). */
+    void (*softmax)(float *x, int64_t n);
+    /* y += a * x; [n] */
+    void (*axpy)(float *y, float a, const float *x, int64_t n);
+    /* y = a * x; [n]; may alias */
+    void (*scale)(float *y, float a, const float *x, int64_t n);
+    /* x = cap * tanh(x / cap); [n] */
+    void (*softcap)(float *x, float cap, int64_t n);
+    /* f32 to the KV cache's type. */
+    void (*store_f16)(uint16_t *y, const float *x, int64_t n);
+} ct_kernels;
+
+typedef enum { CT_CPU_REF = 0, CT_CPU_AVX2, CT_CPU_AVX512, CT_CPU_NEON, CT_N_CPU } ct_cpu_level;
+
+/* Best level this machine and build can run. */
+ct_cpu_level ct_cpu_best(void);
+/* Whether this machine and build can run the level. */
+bool ct_cpu_has(ct_cpu_level level);
+const char *ct_cpu_name(ct_cpu_level level);
+/* "ref", "avx2", "avx512", "neon" -> level; false for other names. */
+bool ct_cpu_parse(const char *name, ct_cpu_level *out);
+
+/* cap must be a level ct_cpu_has says yes to. */
+void ct_kernels_init(ct_kernels *k, ct_cpu_level cap);
+
+/* Each instruction set's part of init (private to the room). */
+void ct_kernels_ref(ct_kernels *k);
+void ct_kernels_avx2(ct_kernels *k);
+void ct_kernels_avx512(ct_kernels *k);
+void ct_kernels_neon(ct_kernels *k);
+
+#endif
