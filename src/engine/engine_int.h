@@ -1,0 +1,38 @@
+/* Private to the room: what the opaque handles of carat.h hold. */
+#ifndef CT_ENGINE_ENGINE_INT_H
+#define CT_ENGINE_ENGINE_INT_H
+
+#include "forward/forward.h"
+#include "kernels/kernels.h"
+#include "model/ledger.h"
+#include "model/source.h"
+#include "model/weights.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+struct carat_model {
+    ct_source source;
+    ct_config cfg;
+    ct_weights weights;
+    ct_arena arena;
+    ct_kernels kernels;
+    ct_tokenizer *tokenizer; /* NULL: no vocabulary in the model */
+    carat_model_info info;
+    bool has_weights;
+};
+
+struct carat_session {
+    const carat_model *model;
+    ct_forward fw;
+    int32_t *tok;         /* [n_ctx] tokens held */
+    int32_t n_past;
+    int32_t n_evaluated;
+    bool has_logits;
+    carat_progress_fn progress;
+    void *progress_ud;
+};
+
+/* Fails with EUNSUPPORTED when the model has no vocabulary. */
+int ct_engine_need_text(const carat_model *m, carat_error *err);
+
+#endif

@@ -1,0 +1,137 @@
+/* Opening and closing models, and what is known about one. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine_int.h"
+
+#define CONFIG_MAX_BYTES ((size_t)4 << 20)
+
+const char *carat_version(void) { return "0.1.0"; }
+
+carat_model_opts carat_model_opts_default(void) { return (carat_model_opts){.size = sizeof(carat_model_opts)}; }
+
+static int read_config(carat_model *m, const char *path, carat_error *err) {
+    if (m->source.gguf) return ct_config_from_gguf(&m->cfg, m->source.gguf, err);
+    char file[4096];
+    if (snprintf(file, sizeof file, "%s/config.json", path) >= (int)sizeof file) {
+        return CT_FAIL(err, CARAT_EIO, "path is longer than %zu bytes", sizeof file);
+    }
+    ct_json *j = NULL;
+    CT_TRY(ct_json_load(&j, file, CONFIG_MAX_BYTES, err));
+    const int rc = ct_config_from_hf(&m->cfg, j, "config.json", err);
+    ct_json_free(&j);
+    if (rc || m->cfg.name[0]) return rc;
+    /* A folder has no name of its own: its last path component is what people call it. */
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t at = n;
+    while (at > 0 && path[at - 1] != '/') at--;
+    (void)snprintf(m->cfg.name, sizeof m->cfg.name, "%.*s", (int)(n - at < 100 ? n - at : 100), path + at);
+    return 0;
+}
+
+static int read_tokenizer(carat_model *m, const char *path, carat_error *err) {
+    if (m->source.gguf) {
+        if (!ct_gguf_find(m->source.gguf, "tokenizer.ggml.model")) return 0;
+        return ct_tokenizer_from_gguf(&m->tokenizer, m->source.gguf, err);
+    }
+    char file[4096];
+    if (snprintf(file, sizeof file, "%s/tokenizer.json", path) >= (int)sizeof file || !ct_path_exists(file)) return 0;
+    return ct_tokenizer_from_hf(&m->tokenizer, path, err);
+}
+
+static void fill_info(carat_model *m) {
+    carat_model_info *i = &m->info;
+    i->arch = m->cfg.arch == CT_ARCH_GEMMA4 ? "gemma4" : "gemma3";
+    i->name = m->cfg.name;
+    i->format = m->source.gguf ? "gguf" : "safetensors";
+    i->n_vocab = m->cfg.n_vocab;
+    i->n_layer = m->cfg.n_layer;
+    i->d_model = m->cfg.d_model;
+    i->n_ctx_train = m->cfg.n_ctx_train;
+    i->n_expert = m->cfg.n_expert;
+    i->n_expert_used = m->cfg.n_expert_used;
+    i->d_ple = m->cfg.d_ple;
+    i->w_swa = m->cfg.w_swa;
+    i->has_text = m->tokenizer != NULL;
+    i->file_bytes = ct_source_file_bytes(&m->source);
+}
+
+static int open_into(carat_model *m, const char *path, const carat_model_opts *o, carat_error *err) {
+    ct_cpu_level level = ct_cpu_best();
+    if (o->cpu) {
+        ct_cpu_level cap;
+        if (!ct_cpu_parse(o->cpu, &cap)) {
+            return CT_FAIL(err, CARAT_EINVAL, "cpu level \"%s\", expected ref, avx2, avx512 or neon", o->cpu);
+        }
+        if (!ct_cpu_has(cap)) {
+            return CT_FAIL(err, CARAT_EUNSUPPORTED, "cpu level %s: this machine has up to %s", o->cpu, ct_cpu_name(level));
+        }
+        level = cap;
+    }
+    ct_kernels_init(&m->kernels, level);
+    CT_TRY(ct_source_open(&m->source, path, err));
+    CT_TRY(read_config(m, path, err));
+    CT_TRY(read_tokenizer(m, path, err));
+    if (!o->vocab_only) {
+        const size_t n = ct_source_n_tensor(&m->source);
+        uint8_t *role = ct_alloc(n ? n : 1);
+        if (!role) return CT_FAIL(err, CARAT_ENOMEM, "out of memory");
+        const int rc = ct_weights_bind(&m->weights, &m->cfg, &m->source, &m->arena, role, err);
+        if (!rc) ct_ledger_fill(&m->info, &m->cfg, &m->weights, &m->source, role);
+        ct_free(role);
+        CT_TRY(rc);
+        m->has_weights = true;
+    }
+    fill_info(m);
+    return 0;
+}
+
+int carat_model_open(carat_model **out, const char *path, const carat_model_opts *opts, carat_error *err) {
+    *out = NULL;
+    const carat_model_opts o = opts ? *opts : carat_model_opts_default();
+    if (!path || o.size != sizeof o) return CT_FAIL(err, CARAT_EINVAL, "carat_model_open: path is NULL or opts.size is wrong");
+    carat_model *m = ct_alloc(sizeof *m);
+    if (!m) return CT_FAIL(err, CARAT_ENOMEM, "%s: out of memory", path);
+    carat_error inner = {0};
+    const int rc = open_into(m, path, &o, &inner);
+    if (rc) {
+        carat_model_close(&m);
+        /* Messages from below the file rooms do not know the path; say it once. */
+        if (strncmp(inner.msg, path, strlen(path)) == 0) return CT_FAIL(err, rc, "%s", inner.msg);
+        return CT_FAIL(err, rc, "%s: %s", path, inner.msg);
+    }
+    *out = m;
+    return 0;
+}
+
+void carat_model_close(carat_model **mp) {
+    carat_model *m = *mp;
+    if (!m) return;
+    ct_tokenizer_free(&m->tokenizer);
+    ct_arena_free(&m->arena);
+    ct_source_close(&m->source);
+    ct_free(m);
+    *mp = NULL;
+}
+
+void carat_model_get_info(const carat_model *m, carat_model_info *out) { *out = m->info; }
+
+const char *carat_role_key(carat_role r) {
+    switch (r) {
+#define X(id, key, text) case id: return key;
+        CARAT_ROLE_LIST(X)
+#undef X
+    default: return "?";
+    }
+}
+
+const char *carat_role_text(carat_role r) {
+    switch (r) {
+#define X(id, key, text) case id: return text;
+        CARAT_ROLE_LIST(X)
+#undef X
+    default: return "?";
+    }
+}

@@ -1,0 +1,171 @@
+/* Sessions: one timeline each. The main verb, sync, reuses the longest common prefix of what is held and what is asked
+ * for, drops the rest and evaluates what is new in chunks. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "engine/engine_int.h"
+
+#define DEFAULT_CTX 4096
+#define DEFAULT_CHUNK 256
+#define MAX_CHUNK 4096
+
+carat_session_opts carat_session_opts_default(void) { return (carat_session_opts){.size = sizeof(carat_session_opts)}; }
+
+/* Options with every zero resolved, as the forward room wants them. */
+static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
+    if (o->size != sizeof *o) return CT_FAIL(err, CARAT_EINVAL, "session options: size is wrong");
+    if (!m->has_weights) return CT_FAIL(err, CARAT_EINVAL, "model was opened for its vocabulary only");
+    if (o->n_ctx < 0 || o->n_chunk < 0 || o->n_logits < 0 || o->n_threads < 0 || o->n_threads > 1024) {
+        return CT_FAIL(err, CARAT_EINVAL, "session options: negative size, or more than 1024 threads");
+    }
+    int n_ctx = o->n_ctx;
+    if (!n_ctx) n_ctx = m->cfg.n_ctx_train < DEFAULT_CTX ? m->cfg.n_ctx_train : DEFAULT_CTX;
+    if (n_ctx > m->cfg.n_ctx_train) {
+        return CT_FAIL(err, CARAT_EINVAL, "context of %d tokens, the model was trained for %d", n_ctx, m->cfg.n_ctx_train);
+    }
+    int n_chunk = o->n_chunk ? o->n_chunk : DEFAULT_CHUNK;
+    if (n_chunk > MAX_CHUNK) n_chunk = MAX_CHUNK;
+    if (n_chunk > n_ctx) n_chunk = n_ctx;
+    int n_logits = o->n_logits ? o->n_logits : 1;
+    if (n_logits > n_chunk) n_logits = n_chunk;
+    *f = (ct_forward_opts){.n_ctx = n_ctx,
+                           .n_chunk = n_chunk,
+                           .n_logits = n_logits,
+                           .n_threads = o->n_threads ? o->n_threads : ct_n_cores(),
+                           .kv = o->kv == CARAT_KV_F32 ? CT_F32 : CT_F16};
+    return 0;
+}
+
+int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes, uint64_t *scratch_bytes,
+                           carat_error *err) {
+    const carat_session_opts o = opts ? *opts : carat_session_opts_default();
+    ct_forward_opts f;
+    CT_TRY(resolve(&f, m, &o, err));
+    ct_forward_estimate(&m->cfg, &m->weights, &f, kv_bytes, scratch_bytes);
+    return 0;
+}
+
+int carat_session_new(carat_session **out, const carat_model *m, const carat_session_opts *opts, carat_error *err) {
+    *out = NULL;
+    const carat_session_opts o = opts ? *opts : carat_session_opts_default();
+    ct_forward_opts f;
+    CT_TRY(resolve(&f, m, &o, err));
+    carat_session *s = ct_alloc(sizeof *s);
+    if (!s) return CT_FAIL(err, CARAT_ENOMEM, "session: out of memory");
+    s->model = m;
+    s->progress = o.progress;
+    s->progress_ud = o.progress_ud;
+    s->tok = ct_alloc_array((size_t)f.n_ctx, sizeof *s->tok);
+    int rc = s->tok ? 0 : CT_FAIL(err, CARAT_ENOMEM, "session: out of memory");
+    if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->weights, &m->kernels, &f, err);
+    if (rc) {
+        carat_session_free(&s);
+        return rc;
+    }
+    s->fw.tap = o.tap;
+    s->fw.tap_ud = o.tap_ud;
+    *out = s;
+    return 0;
+}
+
+void carat_session_free(carat_session **sp) {
+    carat_session *s = *sp;
+    if (!s) return;
+    ct_forward_free(&s->fw);
+    ct_free(s->tok);
+    ct_free(s);
+    *sp = NULL;
+}
+
+static int check_tokens(const carat_session *s, const int32_t *tok, size_t n, carat_error *err) {
+    if (n == 0) return CT_FAIL(err, CARAT_EINVAL, "no tokens to evaluate");
+    if (n > (size_t)s->fw.o.n_ctx) {
+        return CT_FAIL(err, CARAT_EFULL, "%zu tokens do not fit the context of %d (use a larger -c)", n, s->fw.o.n_ctx);
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (tok[i] < 0 || tok[i] >= s->model->cfg.n_vocab) {
+            return CT_FAIL(err, CARAT_EINVAL, "token %d at position %zu is outside the vocabulary of %d", tok[i], i,
+                           s->model->cfg.n_vocab);
+        }
+    }
+    return 0;
+}
+
+/* Cut the timeline to the longest prefix of tok[0,n) that can go on without evaluating anything again; at least the last
+ * token is always left to do. */
+static void rewind_to(carat_session *s, const int32_t *tok, int32_t n, bool from_start) {
+    int32_t keep = 0;
+    if (!from_start) {
+        while (keep < s->n_past && keep < n - 1 && s->tok[keep] == tok[keep]) keep++;
+    }
+    if (!ct_kv_can_rewind(&s->fw.kv, keep, s->model->cfg.w_swa)) keep = 0;
+    if (keep == 0) ct_kv_reset(&s->fw.kv);
+    s->n_past = keep;
+    s->has_logits = false;
+}
+
+static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logits_fn row, void *ud, carat_error *err) {
+    const int32_t first = s->n_past;
+    s->n_evaluated = 0;
+    while (s->n_past < n) {
+        if (s->progress && !s->progress(s->progress_ud, s->n_past - first, n - first)) {
+            return CT_FAIL(err, CARAT_ECANCEL, "cancelled after %d of %d tokens", s->n_past - first, n - first);
+        }
+        const int32_t pos = s->n_past, m = n - pos < s->fw.o.n_chunk ? n - pos : s->fw.o.n_chunk;
+        const bool last = pos + m == n;
+        ct_forward_chunk(&s->fw, tok + pos, m, pos, row ? m : last ? 1 : 0);
+        memcpy(s->tok + pos, tok + pos, (size_t)m * sizeof *tok);
+        s->n_past += m;
+        s->n_evaluated += m;
+        for (int32_t r = 0; row && r < m; r += s->fw.o.n_logits) {
+            const int32_t n_row = m - r < s->fw.o.n_logits ? m - r : s->fw.o.n_logits;
+            ct_forward_logits(&s->fw, r, n_row);
+            for (int32_t i = 0; i < n_row; i++) {
+                if (!row(ud, pos + r + i, s->fw.logits + (size_t)i * (size_t)s->model->cfg.n_vocab)) {
+                    return CT_FAIL(err, CARAT_ECANCEL, "cancelled at position %d", pos + r + i);
+                }
+            }
+        }
+        if (last && !row) ct_forward_logits(&s->fw, m - 1, 1);
+    }
+    s->has_logits = row == NULL;
+    return 0;
+}
+
+int carat_session_sync(carat_session *s, const int32_t *tok, size_t n, carat_error *err) {
+    CT_TRY(check_tokens(s, tok, n, err));
+    rewind_to(s, tok, (int32_t)n, false);
+    return evaluate(s, tok, (int32_t)n, NULL, NULL, err);
+}
+
+int carat_session_sync_logits(carat_session *s, const int32_t *tok, size_t n, bool from_start, carat_logits_fn row, void *ud,
+                              carat_error *err) {
+    if (!row) return CT_FAIL(err, CARAT_EINVAL, "sync_logits: no callback");
+    CT_TRY(check_tokens(s, tok, n, err));
+    rewind_to(s, tok, (int32_t)n, from_start);
+    return evaluate(s, tok, (int32_t)n, row, ud, err);
+}
+
+const float *carat_session_logits(const carat_session *s) { return s->has_logits ? s->fw.logits : NULL; }
+
+int32_t carat_session_n_past(const carat_session *s) { return s->n_past; }
+int32_t carat_session_n_evaluated(const carat_session *s) { return s->n_evaluated; }
+int32_t carat_session_n_ctx(const carat_session *s) { return s->fw.o.n_ctx; }
+
+void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
+    const carat_model *m = s->model;
+    *out = (carat_session_stats){
+        .kv_bytes = s->fw.kv.bytes,
+        .scratch_bytes = s->fw.plan.bytes + (size_t)s->fw.o.n_ctx * sizeof *s->tok,
+        .model_bytes = m->arena.bytes + (m->tokenizer ? ct_tokenizer_bytes(m->tokenizer) : 0),
+        .mapped_bytes = m->info.file_bytes,
+        .ple_table_bytes = m->info.role[CARAT_ROLE_PLE_TABLE].bytes,
+        .ple_reads = s->fw.ple_tier.reads,
+        .ple_read_bytes = s->fw.ple_tier.read_bytes,
+        .expert_evals = s->fw.expert_evals,
+        .n_threads = s->fw.o.n_threads,
+        .cpu = s->model->kernels.level,
+    };
+}
+
+const uint64_t *carat_session_expert_counts(const carat_session *s) { return s->fw.expert_counts; }

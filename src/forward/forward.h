@@ -1,0 +1,81 @@
+/* The forward pass of a text model: plain eager C over the kernel table, no graph. One ct_forward is the evaluator of
+ * one session: weights and configuration borrowed, activations, KV cache and thread pool owned.
+ *
+ * Rows of a chunk that nobody asks anything of do not pass the layers that own no keys and values: see text.c. */
+#ifndef CT_FORWARD_FORWARD_H
+#define CT_FORWARD_FORWARD_H
+
+#include "kernels/kernels.h"
+#include "model/weights.h"
+#include "runtime/kv.h"
+#include "runtime/plan.h"
+#include "runtime/threads.h"
+#include "runtime/tier.h"
+
+typedef struct {
+    int n_ctx;       /* positions the KV cache can hold */
+    int n_chunk;     /* most tokens of one ct_forward_chunk */
+    int n_logits;    /* most rows of one ct_forward_logits */
+    int n_threads;
+    ct_dtype kv;     /* CT_F16 or CT_F32 */
+} ct_forward_opts;
+
+typedef struct ct_forward {
+    const ct_config *cfg;
+    const ct_weights *w;
+    const ct_kernels *k;
+    ct_forward_opts o;
+    ct_pool *pool;
+    ct_kv kv;
+    int *kv_store;             /* [n_layer] index of the layer's store in kv */
+    ct_tier ple_tier;          /* rows of the per-layer embedding table */
+    ct_plan plan;
+    uint64_t expert_evals;
+    uint64_t *expert_counts;   /* [n_layer, n_expert] */
+
+    carat_tap_fn tap;
+    void *tap_ud;
+    int pos;                   /* of the current chunk's first token, for taps */
+
+    /* Activations of a chunk, in the plan's memory. n = n_chunk. */
+    float *x;                  /* [n, d_model] residual */
+    float *xn;                 /* [n, d_model] normed input of a block */
+    float *h0;                 /* [n, d_model] scaled embedding, for the per-layer embeddings' context part */
+    float *q, *heads;          /* [n, n_head * d_head] */
+    float *kx, *vx;            /* [n, n_head_kv * d_head] before they enter the cache */
+    float *y;                  /* [n, d_model] output of a block */
+    float *gate, *up;          /* [n, d_ff] */
+    float *ple;                /* [n, n_layer * d_ple] per-layer inputs */
+    float *ple_gate;           /* [n, d_ple] */
+    float *rope_cos[CT_N_ATTN], *rope_sin[CT_N_ATTN]; /* [n, n_rot] */
+    float *router;             /* [n, n_expert] */
+    float *route_weight;       /* [n, n_expert_used] */
+    int32_t *route_index;      /* [n, n_expert_used] */
+    float *moe_x, *moe_y;      /* [n, d_model] gathered rows of one expert */
+    float *moe_gate, *moe_up;  /* [n, d_ff_expert] */
+    float *moe_out;            /* [n, d_model] */
+    int32_t *moe_row;          /* [n] rows of one expert */
+    float *moe_w;              /* [n] their weights */
+    float *out_x;              /* [n_logits, d_model] final hidden */
+    float *logits;             /* [n_logits, n_vocab] */
+    float *scratch;            /* [n_threads, scratch_stride] decoded rows */
+    size_t scratch_stride;
+    float *scores;             /* [n_threads, n_ctx] attention scores */
+} ct_forward;
+
+/* Bytes a session will hold, without making one. */
+void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_forward_opts *o, uint64_t *kv_bytes,
+                         uint64_t *scratch_bytes);
+
+/* Borrows c, w and k for the life of f. */
+int ct_forward_init(ct_forward *f, const ct_config *c, const ct_weights *w, const ct_kernels *k, const ct_forward_opts *o,
+                    carat_error *err);
+void ct_forward_free(ct_forward *f);
+
+/* Evaluate tok[0,n), n <= n_chunk, at positions pos…: writes the KV cache and leaves the residual of the last n_need
+ * rows in f->x (rows n - n_need … n - 1). Ids are valid. Allocates nothing. */
+void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_need);
+/* Logits (soft-capped) of rows [row, row + n_row) of the last chunk into f->logits; n_row <= n_logits. */
+void ct_forward_logits(ct_forward *f, int row, int n_row);
+
+#endif

@@ -1,0 +1,41 @@
+/* Private to the room: the blocks of a layer. Rows are token rows of the current chunk; r0 is the first row a block
+ * runs for, n one past the last. */
+#ifndef CT_FORWARD_FORWARD_INT_H
+#define CT_FORWARD_FORWARD_INT_H
+
+#include "forward/forward.h"
+
+/* One product of a parallel region: y[rows] = x[rows] * w^T. Leading dimensions are the natural widths. */
+typedef struct {
+    float *y;
+    const ct_matrix *w;
+    const float *x;
+    int n_tok;
+} ct_linear;
+
+/* Run up to 4 products in one parallel region. */
+void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op);
+/* Expert e of a stack as a matrix. */
+ct_matrix ct_matrix_expert(const ct_matrix *stack, int e);
+
+/* y[r] = norm(x[r]) * w for rows of d values; y may be x. */
+void ct_norm_rows(const ct_forward *f, float *y, const float *x, const float *w, int n_row, int d);
+/* x[r] += norm(y[r]) * w: the sandwich norm and the residual. y is destroyed. */
+void ct_norm_add_rows(const ct_forward *f, float *x, float *y, const float *w, int n_row, int d);
+
+void ct_attention(ct_forward *f, int il, int r0, int n, int pos);
+/* Dense or dense + experts; adds to the residual. */
+void ct_ffn(ct_forward *f, int il, int r0, int n);
+/* Experts part: reads f->x, leaves the weighted sum in f->moe_out. */
+void ct_moe(ct_forward *f, int il, int r0, int n);
+/* Token part of the per-layer inputs, once a chunk. */
+void ct_ple_tokens(ct_forward *f, const int32_t *tok, int n);
+/* Context part of layer il for rows [r0, n), completing f->ple. */
+void ct_ple_context(ct_forward *f, int il, int r0, int n);
+/* Injection at the end of layer il. */
+void ct_ple_inject(ct_forward *f, int il, int r0, int n);
+
+/* Hand rows [0, n) of x to the tap as "L%02d.name" (il < 0: "name"). */
+void ct_tap(const ct_forward *f, int il, const char *name, const float *x, int n, int d);
+
+#endif

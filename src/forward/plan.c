@@ -1,0 +1,124 @@
+/* Sizes of everything a session holds, and its life: estimate, init, free. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "forward/forward_int.h"
+
+static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+static void plan_buffers(ct_forward *f) {
+    const ct_config *c = f->cfg;
+    const int64_t n = f->o.n_chunk;
+    int64_t q = 0, kv = 0, ff = 0, d_in = c->d_model;
+    for (int i = 0; i < c->n_layer; i++) {
+        const ct_layer_config *l = &c->layer[i];
+        q = max64(q, (int64_t)l->n_head * l->d_head);
+        kv = max64(kv, (int64_t)l->n_head_kv * l->d_head);
+        ff = max64(ff, l->d_ff);
+    }
+    d_in = max64(max64(d_in, q), max64(ff, c->d_ff_expert));
+    ct_plan *p = &f->plan;
+#define ADD(field, count) ct_plan_add(p, (void **)&f->field, (count), sizeof *f->field)
+    ADD(x, n * c->d_model);
+    ADD(xn, n * c->d_model);
+    ADD(y, n * c->d_model);
+    ADD(q, n * q);
+    ADD(heads, n * q);
+    ADD(kx, n * kv);
+    ADD(vx, n * kv);
+    ADD(gate, n * ff);
+    ADD(up, n * ff);
+    for (int a = 0; a < CT_N_ATTN; a++) {
+        ADD(rope_cos[a], n * f->w->n_rot[a]);
+        ADD(rope_sin[a], n * f->w->n_rot[a]);
+    }
+    if (c->d_ple) {
+        ADD(h0, n * c->d_model);
+        ADD(ple, n * c->n_layer * c->d_ple);
+        ADD(ple_gate, n * c->d_ple);
+    }
+    if (c->n_expert) {
+        ADD(router, n * c->n_expert);
+        ADD(route_weight, n * c->n_expert_used);
+        ADD(route_index, n * c->n_expert_used);
+        ADD(moe_x, n * c->d_model);
+        ADD(moe_y, n * c->d_model);
+        ADD(moe_gate, n * c->d_ff_expert);
+        ADD(moe_up, n * c->d_ff_expert);
+        ADD(moe_out, n * c->d_model);
+        ADD(moe_row, n);
+        ADD(moe_w, n);
+        ADD(expert_counts, (int64_t)c->n_layer * c->n_expert);
+    }
+    ADD(out_x, (int64_t)f->o.n_logits * c->d_model);
+    ADD(logits, (int64_t)f->o.n_logits * c->n_vocab);
+    /* Strides of 64 bytes keep threads off each other's cache lines. */
+    f->scratch_stride = (ct_matmul_scratch(d_in) + 15) & ~(size_t)15;
+    ADD(scratch, (int64_t)f->o.n_threads * (int64_t)f->scratch_stride);
+    ADD(scores, (int64_t)f->o.n_threads * ((f->o.n_ctx + 15) & ~15));
+    ADD(kv_store, c->n_layer);
+#undef ADD
+}
+
+/* Geometry of the owners' stores: out[n_layer]; returns their number and fills store_of [n_layer] if not NULL. */
+static int kv_geometry(const ct_config *c, const ct_forward_opts *o, ct_kv_geometry *out, int *store_of) {
+    int n = 0, store[CT_MAX_LAYER];
+    for (int i = 0; i < c->n_layer; i++) {
+        const ct_layer_config *l = &c->layer[i];
+        if (l->kv_layer != i) {
+            store[i] = store[l->kv_layer];
+            continue;
+        }
+        store[i] = n;
+        /* While a chunk is written its first token still sees w_swa - 1 keys before it. */
+        int64_t cap = o->n_ctx;
+        if (l->attn == CT_ATTN_SLIDING && (int64_t)c->w_swa - 1 + o->n_chunk < cap) cap = (int64_t)c->w_swa - 1 + o->n_chunk;
+        out[n++] = (ct_kv_geometry){l->n_head_kv, l->d_head, cap};
+    }
+    if (store_of) memcpy(store_of, store, (size_t)c->n_layer * sizeof *store);
+    return n;
+}
+
+void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_forward_opts *o, uint64_t *kv_bytes,
+                         uint64_t *scratch_bytes) {
+    ct_forward f = {.cfg = c, .w = w, .o = *o};
+    ct_kv_geometry g[CT_MAX_LAYER];
+    const int n = kv_geometry(c, o, g, NULL);
+    *kv_bytes = ct_kv_bytes(g, n, o->kv);
+    plan_buffers(&f);
+    *scratch_bytes = f.plan.bytes;
+}
+
+int ct_forward_init(ct_forward *f, const ct_config *c, const ct_weights *w, const ct_kernels *k, const ct_forward_opts *o,
+                    carat_error *err) {
+    memset(f, 0, sizeof *f);
+    f->cfg = c;
+    f->w = w;
+    f->k = k;
+    f->o = *o;
+    ct_kv_geometry g[CT_MAX_LAYER];
+    int store_of[CT_MAX_LAYER];
+    const int n = kv_geometry(c, o, g, store_of);
+    plan_buffers(f);
+    int rc = ct_plan_commit(&f->plan, "activations", err);
+    if (!rc) rc = ct_kv_init(&f->kv, g, n, o->kv, err);
+    if (!rc) rc = ct_pool_new(&f->pool, o->n_threads, err);
+    if (rc) {
+        ct_forward_free(f);
+        return rc;
+    }
+    memcpy(f->kv_store, store_of, (size_t)c->n_layer * sizeof *store_of);
+    if (c->d_ple) {
+        const ct_matrix *t = &w->per_layer_token_embd;
+        ct_tier_init(&f->ple_tier, t->data, t->row_bytes, t->d_out);
+    }
+    return 0;
+}
+
+void ct_forward_free(ct_forward *f) {
+    ct_pool_free(&f->pool);
+    ct_kv_free(&f->kv);
+    ct_plan_free(&f->plan);
+    memset(f, 0, sizeof *f);
+}

@@ -1,0 +1,112 @@
+/* The layer loop. One pass over a chunk:
+ *
+ *   embed -> [layer: attention, feed-forward, per-layer embedding, layer scale] x n_layer -> final norm -> logits
+ *
+ * Only needed work: layers behind the last one that owns keys and values write nothing anybody reads later, so they run
+ * only for the rows whose logits are wanted; of the last owner itself, other rows need only keys and values
+ * (gemma4-spec 2.8). Every row is computed independently of which others run, so the logits are the same bits. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "forward/forward_int.h"
+#include "quant/quant.h"
+
+void ct_tap(const ct_forward *f, int il, const char *name, const float *x, int n, int d) {
+    if (!f->tap) return;
+    char full[48];
+    if (il >= 0) {
+        (void)snprintf(full, sizeof full, "L%02d.%s", il, name);
+    } else {
+        (void)snprintf(full, sizeof full, "%s", name);
+    }
+    f->tap(f->tap_ud, full, x, f->pos, n, d);
+}
+
+/* x[r] = E[tok[r]] * sqrt(d_model). The scale stays f32; transformers rounds it to the weights' type, which is the same
+ * for f32 weights and up to 0.25% away for bf16 (gemma4-spec 2.2, docs/correctness.md). */
+static void embed(ct_forward *f, const int32_t *tok, int n) {
+    const ct_matrix *e = &f->w->token_embd;
+    const ct_decode_fn decode = ct_quant_decoder(e->dtype);
+    for (int r = 0; r < n; r++) {
+        float *x = f->x + (size_t)r * (size_t)e->d_in;
+        decode(x, e->data + (size_t)tok[r] * e->row_bytes, e->d_in);
+        f->k->scale(x, f->cfg->embd_scale, x, e->d_in);
+    }
+}
+
+/* cos and sin of every row's position. The angle is rounded to f32 first, as in transformers: at position 33,000 its
+ * rounding is 0.002 radians, more than any other difference. */
+static void make_rope(ct_forward *f, int n, int pos) {
+    for (int a = 0; a < CT_N_ATTN; a++) {
+        const int n_rot = f->w->n_rot[a];
+        for (int r = 0; r < n; r++) {
+            for (int i = 0; i < n_rot; i++) {
+                const float angle = (float)(pos + r) * f->w->rope_inv_freq[a][i];
+                f->rope_cos[a][(size_t)r * (size_t)n_rot + (size_t)i] = (float)cos((double)angle);
+                f->rope_sin[a][(size_t)r * (size_t)n_rot + (size_t)i] = (float)sin((double)angle);
+            }
+        }
+    }
+}
+
+void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_need) {
+    const ct_config *c = f->cfg;
+    const int d = c->d_model, last_owner = ct_config_last_owner(c);
+    f->pos = pos;
+    if (f->tap) n_need = n; /* taps show every row of every layer */
+    embed(f, tok, n);
+    ct_tap(f, -1, "embed", f->x, n, d);
+    make_rope(f, n, pos);
+    if (c->d_ple) {
+        memcpy(f->h0, f->x, (size_t)n * (size_t)d * sizeof *f->x);
+        ct_ple_tokens(f, tok, n);
+    }
+    for (int il = 0; il < c->n_layer; il++) {
+        const int r0 = il < last_owner ? 0 : n - n_need;
+        if (r0 == n && il > last_owner) break;
+        ct_attention(f, il, r0, n, pos);
+        if (r0 == n) break;
+        ct_ffn(f, il, r0, n);
+        if (c->d_ple) {
+            ct_ple_context(f, il, r0, n);
+            ct_ple_inject(f, il, r0, n);
+        }
+        if (c->has_layer_scale) {
+            float *x = f->x + (size_t)r0 * (size_t)d;
+            f->k->scale(x, f->w->layer[il].layer_output_scale[0], x, (int64_t)(n - r0) * d);
+        }
+        ct_tap(f, il, "out", f->x, n, d);
+    }
+    if (c->d_ple) ct_tap(f, -1, "ple", f->ple, n, c->n_layer * c->d_ple);
+}
+
+typedef struct {
+    const ct_forward *f;
+    int64_t n;
+} softcap_job;
+
+#define SOFTCAP_ITEM 4096
+
+static void softcap_item(void *ud, int64_t item, int thread) {
+    const softcap_job *j = ud;
+    const int64_t at = item * SOFTCAP_ITEM, left = j->n - at;
+    (void)thread;
+    j->f->k->softcap(j->f->logits + at, j->f->cfg->logit_softcap, left < SOFTCAP_ITEM ? left : SOFTCAP_ITEM);
+}
+
+void ct_forward_logits(ct_forward *f, int row, int n_row) {
+    const ct_config *c = f->cfg;
+    ct_norm_rows(f, f->out_x, f->x + (size_t)row * (size_t)c->d_model, f->w->output_norm, n_row, c->d_model);
+    if (f->tap) {
+        f->pos += row; /* the tap reports absolute positions of these rows */
+        ct_tap(f, -1, "final_norm", f->out_x, n_row, c->d_model);
+        f->pos -= row;
+    }
+    const ct_linear op = {f->logits, &f->w->output, f->out_x, n_row};
+    ct_linear_run(f, &op, 1);
+    if (c->logit_softcap > 0.0f) {
+        softcap_job job = {f, (int64_t)n_row * c->n_vocab};
+        ct_pool_run(f->pool, softcap_item, &job, (job.n + SOFTCAP_ITEM - 1) / SOFTCAP_ITEM);
+    }
+}

@@ -1,0 +1,49 @@
+#include "model/source.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int ct_source_open(ct_source *s, const char *path, carat_error *err) {
+    memset(s, 0, sizeof *s);
+    if (!ct_path_is_dir(path)) return ct_gguf_open(&s->gguf, path, err);
+    CT_TRY(ct_safetensors_open(&s->st, path, err));
+    /* Multimodal checkpoints nest the text model; text-only exports do not (gemma4-spec 3.2). */
+    static const char *const prefixes[] = {"model.language_model.", "language_model.model.", "model."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        char name[96];
+        (void)snprintf(name, sizeof name, "%sembed_tokens.weight", prefixes[i]);
+        if (ct_safetensors_tensor(s->st, name)) {
+            (void)snprintf(s->prefix, sizeof s->prefix, "%s", prefixes[i]);
+            return 0;
+        }
+    }
+    ct_source_close(s);
+    return CT_FAIL(err, CARAT_EMODEL, "%s: no tensor model.language_model.embed_tokens.weight or model.embed_tokens.weight", path);
+}
+
+void ct_source_close(ct_source *s) {
+    ct_gguf_close(&s->gguf);
+    ct_safetensors_close(&s->st);
+}
+
+size_t ct_source_n_tensor(const ct_source *s) {
+    return s->gguf ? ct_gguf_n_tensor(s->gguf) : ct_safetensors_n_tensor(s->st);
+}
+
+const ct_tensor *ct_source_tensor_at(const ct_source *s, size_t i) {
+    return s->gguf ? ct_gguf_tensor_at(s->gguf, i) : ct_safetensors_tensor_at(s->st, i);
+}
+
+const ct_tensor *ct_source_tensor(const ct_source *s, const char *name) {
+    return s->gguf ? ct_gguf_tensor(s->gguf, name) : ct_safetensors_tensor(s->st, name);
+}
+
+uint64_t ct_source_file_bytes(const ct_source *s) {
+    uint64_t n = 0;
+    if (s->gguf) {
+        for (int i = 0; i < ct_gguf_n_files(s->gguf); i++) n += ct_gguf_file(s->gguf, i)->size;
+    } else {
+        for (int i = 0; i < ct_safetensors_n_files(s->st); i++) n += ct_safetensors_file(s->st, i)->size;
+    }
+    return n;
+}

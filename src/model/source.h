@@ -1,0 +1,23 @@
+/* Where tensors come from: a GGUF or a safetensors folder, behind one lookup. */
+#ifndef CT_MODEL_SOURCE_H
+#define CT_MODEL_SOURCE_H
+
+#include "formats/gguf.h"
+#include "formats/safetensors.h"
+
+typedef struct {
+    ct_gguf *gguf;         /* one of the two is set; owned */
+    ct_safetensors *st;
+    char prefix[32];       /* of Hugging Face names: "model.language_model." or "model." */
+} ct_source;
+
+/* Opens path as a folder or a GGUF. Zeroed on failure. */
+int ct_source_open(ct_source *s, const char *path, carat_error *err);
+void ct_source_close(ct_source *s);
+size_t ct_source_n_tensor(const ct_source *s);
+const ct_tensor *ct_source_tensor_at(const ct_source *s, size_t i);
+/* NULL when absent. */
+const ct_tensor *ct_source_tensor(const ct_source *s, const char *name);
+uint64_t ct_source_file_bytes(const ct_source *s);
+
+#endif
