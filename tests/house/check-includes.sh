@@ -1,0 +1,53 @@
+#!/bin/sh
+# The rooms' one-way doors: which room may include which (docs/architecture.md). Fails on the first breach it lists.
+# Private headers (*_int.h, *_priv.h) may be included only inside their own room.
+set -eu
+cd "${1:-$(dirname "$0")/../..}"
+
+allowed() { # room -> rooms it may include, itself included
+    case $1 in
+    base) echo base ;;
+    quant) echo quant base ;;
+    formats) echo formats base ;;
+    model) echo model base formats ;;
+    text) echo text base formats ;;
+    media) echo media base ;;
+    kernels) echo kernels base quant ;;
+    runtime) echo runtime base ;;
+    forward) echo forward base model runtime kernels quant ;;
+    sample) echo sample base kernels ;;
+    engine) echo engine base quant formats model text media kernels runtime forward sample ;;
+    *) echo "no such room: $1" >&2; exit 1 ;;
+    esac
+}
+
+bad=0 seen=0
+for file in $(find src -name '*.[ch]' -o -name '*.inc' -o -name '*.def' | sort); do
+    room=$(echo "$file" | cut -d/ -f2)
+    may=" $(allowed "$room") "
+    for inc in $(sed -n 's/^ *# *include "\([^"]*\)".*/\1/p' "$file"); do
+        seen=$((seen + 1))
+        case $inc in carat.h) continue ;; esac
+        case $inc in */*) door=${inc%%/*} ;; *) door=$room ;; esac
+        case $may in *" $door "*) ;; *) echo "$file: includes $inc, but $room may include only:$may"; bad=1 ;; esac
+        case $inc in *_int.h | *_priv.h) [ "$door" = "$room" ] || { echo "$file: includes the private header $inc"; bad=1; } ;; esac
+    done
+done
+# Apps talk to carat.h, base and themselves; the verbs that look into files also to quant and formats.
+for file in apps/*/*.[ch]; do
+    case $(basename "$file") in
+    cut* | inspect* | synth* | hf_* | gemma_keys* | recipe*) may=' base quant formats ' ;;
+    *) may=' base ' ;;
+    esac
+    for inc in $(sed -n 's/^ *# *include "\([^"]*\)".*/\1/p' "$file"); do
+        seen=$((seen + 1))
+        case $inc in carat.h) continue ;; esac
+        case $inc in */*) door=${inc%%/*} ;; *) continue ;; esac
+        [ "$door" = carat ] && continue
+        case $may in *" $door "*) ;; *) echo "$file: includes $inc, but it may include only carat.h,$may"; bad=1 ;; esac
+        case $inc in *_int.h | *_priv.h) echo "$file: includes the private header $inc"; bad=1 ;; esac
+    done
+done
+[ "$seen" -gt 100 ] || { echo "looked at $seen includes only: the script is broken"; exit 1; }
+[ "$bad" = 0 ] && echo "ok - $seen includes keep to the table"
+exit "$bad"
