@@ -1,0 +1,91 @@
+/* carat cut: a model, as a GGUF file or a Hugging Face folder, to a GGUF of another type. */
+#include "cut.h"
+
+#include <string.h>
+
+#include "base/os.h"
+#include "json_out.h"
+#include "open.h"
+#include "term.h"
+#include "verbs.h"
+
+typedef struct {
+    cli_common common;
+    const char *type, *out;
+} cut_args;
+
+static bool show_progress(void *ud, uint64_t done, uint64_t total) {
+    cli_bar_update(ud, (int64_t)(done >> 20), (int64_t)(total >> 20));
+    return !cli_interrupted();
+}
+
+static int report(const cut_args *a, const cut_opts *o, const cut_result *r) {
+    if (a->common.json) {
+        cli_json *j = cli_json_object();
+        cli_json_put_str(j, "out", o->out);
+        cli_json_put_str(j, "type", o->recipe->name);
+        cli_json_put_int(j, "tensors", r->n_tensor);
+        cli_json_put_int(j, "left_out", r->n_left_out);
+        cli_json_put_bytes(j, "source_tensor_bytes", r->source_bytes);
+        cli_json_put_bytes(j, "tensor_bytes", r->data_bytes);
+        return cli_json_print(j, "cut");
+    }
+    cli_text before, after;
+    cli_printf("%s: %s, %d tensors, %s from %s\n", o->out, o->recipe->name, (int)r->n_tensor,
+               cli_size_text(after, r->data_bytes), cli_size_text(before, r->source_bytes));
+    if (r->n_left_out > 0) {
+        cli_printf("%d tensors were left out: vision, audio, and keys and values of layers that use another layer's\n",
+                   (int)r->n_left_out);
+    }
+    return CLI_DONE;
+}
+
+/* A folder is opened as a model first: the engine checks everything about its tokenizer that GGUF takes for granted. */
+static int check_folder(const cli_common *c) {
+    carat_model *m = NULL;
+    if (!ct_path_is_dir(c->pos[0])) return CLI_DONE;
+    const int status = cli_model_open(&m, c, c->pos[0], true);
+    carat_model_close(&m);
+    return status;
+}
+
+static int run(const void *args) {
+    const cut_args *a = args;
+    cut_opts o = {.source = a->common.pos[0], .out = a->out,
+                  .n_threads = a->common.n_threads > 0 ? a->common.n_threads : ct_n_cores()};
+    if (cli_recipe_arg(&o.recipe, "cut", a->type) != 0) return CLI_USAGE;
+    if (!o.out) return cli_fail(CLI_USAGE, "cut", "--out FILE is missing");
+    if (check_folder(&a->common) != CLI_DONE) return CLI_FAILED;
+    cli_catch_interrupt();
+    cli_bar bar = cli_bar_begin("writing", "MiB");
+    o.progress = show_progress;
+    o.progress_ud = &bar;
+    carat_error err = {0};
+    cut_result r;
+    const int rc = cut_write(&r, &o, &err);
+    cli_bar_end(&bar);
+    return rc ? cli_fail_err("cut", &err) : report(a, &o, &r);
+}
+
+static const cli_opt opts[] = {
+    {"--type", 0, CLI_TEXT, offsetof(cut_args, type), "TYPE", 0, 0,
+     "Type of the matrices: " CLI_RECIPE_NAMES ". Rows that do not fill its blocks get the nearest type that fits."},
+    {"--out", 'o', CLI_TEXT, offsetof(cut_args, out), "FILE", 0, 0,
+     "The GGUF to write; appears only when it is complete."},
+};
+
+const cli_verb cli_verb_cut = {
+    .name = "cut",
+    .brief = "write a model as GGUF in another type",
+    .synopsis = "MODEL --type TYPE --out FILE",
+    .about = "From a GGUF or a Hugging Face folder, tensor by tensor, in a few MiB of memory. Norms, scalars, the router "
+             "and rope_freqs stay F32, per_layer_model_proj BF16. Vision and audio towers of a folder are left out.\n\n"
+             "Every matrix gets the one type that was asked for (q4_k_m is a mix of two); choosing types by a size "
+             "(--fit) and by the importance of weights (--calibrate) will come later.",
+    .opts = opts,
+    .n_opts = sizeof opts / sizeof *opts,
+    .args_size = sizeof(cut_args),
+    .min_pos = 1,
+    .max_pos = 1,
+    .run = run,
+};

@@ -1,0 +1,27 @@
+/* Writing a model anew with other types, tensor by tensor. The verb is in cut.c. */
+#ifndef CLI_CUT_H
+#define CLI_CUT_H
+
+#include "carat.h"
+#include "recipe.h"
+
+/* Bytes of tensor data written so far; return false to stop (CARAT_ECANCEL). */
+typedef bool (*cut_progress_fn)(void *ud, uint64_t done, uint64_t total);
+
+typedef struct {
+    const char *source, *out;
+    const cli_recipe *recipe;
+    int32_t n_threads;           /* >= 1; the file does not depend on it */
+    cut_progress_fn progress;    /* may be NULL */
+    void *progress_ud;
+} cut_opts;
+
+typedef struct {
+    int32_t n_tensor, n_left_out;
+    uint64_t source_bytes, data_bytes; /* of the tensors, before and after */
+} cut_result;
+
+/* Memory needed is a few MiB a thread, whatever the model. Nothing is left at `out` on failure. */
+int cut_write(cut_result *res, const cut_opts *o, carat_error *err);
+
+#endif

@@ -1,0 +1,183 @@
+/* Models, sessions and texts for the verbs: see open.h. */
+#include "open.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "term.h"
+
+#define BUNDLED "carat-story-e.gguf"
+#ifndef CARAT_DATADIR
+#define CARAT_DATADIR "/usr/share/carat"
+#endif
+
+enum { MAX_TEXT = 1 << 30 };
+
+int cli_fail_err(const char *verb, const carat_error *err) { return cli_fail(CLI_FAILED, verb, "%s", err->msg); }
+
+/* ---- models ---- */
+
+const char *cli_model_path(const cli_common *c, char *buf, size_t cap) {
+    if (c->n_pos > 0) return c->pos[0];
+    /* Beside the program (a source tree, an unpacked archive), then where it was installed. */
+    static const char *const beside[] = {"/../models/" BUNDLED, "/models/" BUNDLED, "/../share/carat/models/" BUNDLED};
+    char exe[PATH_MAX];
+    const ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n > 0) {
+        exe[n] = '\0';
+        char *slash = strrchr(exe, '/');
+        if (slash) *slash = '\0';
+        for (size_t i = 0; i < sizeof beside / sizeof *beside; i++) {
+            const int len = snprintf(buf, cap, "%s%s", exe, beside[i]);
+            if (len > 0 && (size_t)len < cap && ct_path_exists(buf)) return buf;
+        }
+    }
+    (void)snprintf(buf, cap, "%s/models/%s", CARAT_DATADIR, BUNDLED);
+    if (ct_path_exists(buf)) return buf;
+    cli_fail(CLI_FAILED, c->verb, "the bundled model %s is in neither ../models beside the program nor %s/models: name a MODEL",
+             BUNDLED, CARAT_DATADIR);
+    return NULL;
+}
+
+int cli_model_open(carat_model **out, const cli_common *c, const char *path, bool vocab_only) {
+    carat_model_opts o = carat_model_opts_default();
+    o.vocab_only = vocab_only;
+    o.cpu = c->cpu;
+    carat_error err;
+    const int rc = carat_model_open(out, path, &o, &err);
+    if (rc == 0) return CLI_DONE;
+    /* The one argument a caller can get wrong here is the level. */
+    if (rc == CARAT_EINVAL && c->cpu) return cli_fail(CLI_USAGE, c->verb, "--cpu: %s", err.msg);
+    return cli_fail_err(c->verb, &err);
+}
+
+/* ---- sessions ---- */
+
+carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx) {
+    carat_session_opts o = carat_session_opts_default();
+    o.n_ctx = n_ctx;
+    o.n_threads = c->n_threads;
+    return o;
+}
+
+cli_need cli_session_need(const carat_session *s) {
+    carat_session_stats st;
+    carat_session_get_stats(s, &st);
+    cli_need n = {.kv = st.kv_bytes, .scratch = st.scratch_bytes, .model = st.model_bytes};
+    n.weights = st.mapped_bytes > st.ple_table_bytes ? st.mapped_bytes - st.ple_table_bytes : 0;
+    n.total = n.weights + n.kv + n.scratch + n.model;
+    return n;
+}
+
+int cli_session_open(carat_session **out, const carat_model *m, const cli_common *c, const carat_session_opts *o) {
+    carat_error err;
+    if (carat_session_new(out, m, o, &err)) return cli_fail_err(c->verb, &err);
+    if (c->ram == 0) return CLI_DONE;
+    /* Its memory is reserved, but hardly any of it has been touched: refusing it now is early enough. */
+    const cli_need n = cli_session_need(*out);
+    if (n.total <= c->ram) return CLI_DONE;
+    const int32_t n_ctx = carat_session_n_ctx(*out);
+    carat_session_free(out);
+    cli_text limit, total, weights, kv, rest;
+    return cli_fail(CLI_FAILED, c->verb,
+                    "--ram %s: needs %s (weights %s, KV cache %s for %d tokens, buffers and vocabulary %s): give --ram "
+                    "%.0fM or more, a smaller -c, or a smaller model",
+                    cli_size_text(limit, c->ram), cli_size_text(total, n.total), cli_size_text(weights, n.weights),
+                    cli_size_text(kv, n.kv), (int)n_ctx, cli_size_text(rest, n.scratch + n.model),
+                    (double)((n.total + (1 << 20) - 1) >> 20));
+}
+
+/* ---- text ---- */
+
+static int read_stdin(char **out, size_t *n, const char *verb) {
+    void *buf = NULL;
+    size_t cap = 0, len = 0;
+    for (;;) {
+        if (len > MAX_TEXT) {
+            ct_free(buf);
+            return cli_fail(CLI_FAILED, verb, "stdin: more than 1 GiB of text");
+        }
+        if (!ct_grow(&buf, &cap, len + 65536, 1)) {
+            ct_free(buf);
+            return cli_fail(CLI_FAILED, verb, "stdin: out of memory after %zu bytes", len);
+        }
+        const ssize_t got = read(STDIN_FILENO, (char *)buf + len, cap - len - 1);
+        if (got == 0) break;
+        if (got < 0 && errno == EINTR && !cli_interrupted()) continue;
+        if (got < 0) {
+            ct_free(buf);
+            return cli_fail(CLI_FAILED, verb, "stdin: cannot be read: %s", strerror(errno));
+        }
+        len += (size_t)got;
+    }
+    ((char *)buf)[len] = '\0';
+    *out = buf;
+    *n = len;
+    return CLI_DONE;
+}
+
+int cli_read_text(char **out, size_t *n, const char *path, const char *verb) {
+    *out = NULL;
+    if (strcmp(path, "-") == 0) return read_stdin(out, n, verb);
+    carat_error err;
+    if (ct_read_file(out, n, path, MAX_TEXT, &err)) return cli_fail_err(verb, &err);
+    return CLI_DONE;
+}
+
+int cli_tokenize(int32_t **out, size_t *n_out, const carat_model *m, const char *text, size_t len, unsigned flags,
+                 const char *verb) {
+    carat_error err;
+    *out = NULL;
+    *n_out = 0;
+    /* Every token covers at least one byte, except <bos>: one pass is enough. */
+    size_t cap = len + 1;
+    int32_t *ids = ct_alloc_array(cap, sizeof *ids);
+    if (!ids) return cli_fail(CLI_FAILED, verb, "out of memory for the tokens of %zu bytes", len);
+    if (carat_tokenize(m, text, len, flags, ids, cap, n_out, &err)) {
+        ct_free(ids);
+        return cli_fail_err(verb, &err);
+    }
+    if (*n_out > cap) { /* ill-formed bytes can become longer (U+FFFD): once more with room */
+        ct_free(ids);
+        cap = *n_out;
+        ids = ct_alloc_array(cap, sizeof *ids);
+        if (!ids || carat_tokenize(m, text, len, flags, ids, cap, n_out, &err)) {
+            ct_free(ids);
+            return cli_fail(CLI_FAILED, verb, "out of memory for %zu tokens", cap);
+        }
+    }
+    *out = ids;
+    return CLI_DONE;
+}
+
+int cli_parse_ids(int32_t **out, size_t *n_out, const char *list, int32_t n_vocab, const char *verb) {
+    *out = NULL;
+    *n_out = 0;
+    int32_t *ids = ct_alloc_array(strlen(list) / 2 + 1, sizeof *ids);
+    if (!ids) return cli_fail(CLI_FAILED, verb, "out of memory for a list of tokens");
+    for (const char *p = list;;) {
+        while (*p == ' ' || *p == '\n' || *p == '\t') p++;
+        char *end;
+        errno = 0;
+        const long id = strtol(p, &end, 10);
+        while (*end == ' ' || *end == '\n' || *end == '\t' || *end == '\r') end++;
+        if (end == p || *p < '0' || *p > '9' || errno || (*end != ',' && *end != '\0')) {
+            ct_free(ids);
+            return cli_fail(CLI_USAGE, verb, "'%.40s' is no list of token ids: write 2,4,6", list);
+        }
+        if (id >= n_vocab) {
+            ct_free(ids);
+            return cli_fail(CLI_USAGE, verb, "token %ld is outside the vocabulary of %d", id, (int)n_vocab);
+        }
+        ids[(*n_out)++] = (int32_t)id;
+        if (*end == '\0') break;
+        p = end + 1;
+    }
+    *out = ids;
+    return CLI_DONE;
+}

@@ -1,0 +1,40 @@
+/* What the verbs share: find and open a model, open a session within --ram, read text from files and stdin. Every call
+ * prints its own error line and returns an exit status. */
+#ifndef CLI_OPEN_H
+#define CLI_OPEN_H
+
+#include "args.h"
+#include "carat.h"
+
+/* Print a library error as the verb's, and return CLI_FAILED. */
+int cli_fail_err(const char *verb, const carat_error *err);
+
+/* The model named on the command line; without one, the bundled model's path (in buf), or NULL with the error printed. */
+const char *cli_model_path(const cli_common *c, char *buf, size_t cap);
+
+/* Gives *out: carat_model_close. */
+int cli_model_open(carat_model **out, const cli_common *c, const char *path, bool vocab_only);
+
+/* Bytes of memory a session and its model need to run at speed, by what they are for. */
+typedef struct {
+    uint64_t weights; /* mapped weights without the PLE table, of which a token reads single rows */
+    uint64_t kv, scratch, model;
+    uint64_t total;
+} cli_need;
+cli_need cli_session_need(const carat_session *s);
+
+/* Session options from the common flags and n_ctx (0 = default). */
+carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx);
+/* Opens the session, and refuses it where it needs more than --ram. Gives *out: carat_session_free. */
+int cli_session_open(carat_session **out, const carat_model *m, const cli_common *c, const carat_session_opts *o);
+
+/* A whole text; "-" is stdin. Final NUL, not counted in *n. Gives *out: ct_free. */
+int cli_read_text(char **out, size_t *n, const char *path, const char *verb);
+
+/* Ids of a text. Gives *out: ct_free. */
+int cli_tokenize(int32_t **out, size_t *n_out, const carat_model *m, const char *text, size_t len, unsigned flags,
+                 const char *verb);
+/* "2,4,6" to ids within the vocabulary. Gives *out: ct_free. Returns CLI_USAGE for a malformed list. */
+int cli_parse_ids(int32_t **out, size_t *n_out, const char *list, int32_t n_vocab, const char *verb);
+
+#endif

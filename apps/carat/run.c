@@ -1,0 +1,359 @@
+/* carat run: one answer to one prompt, streamed.
+ *
+ * Text goes to stdout as its tokens come; thoughts (between <|channel> and <channel|>) never do: with --think on they
+ * are shown on stderr. Ctrl-C ends the answer where it is, as an end like any other. What is printed afterwards is in
+ * run_report.c. */
+#include "run.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "base/status.h"
+#include "json_out.h"
+#include "open.h"
+#include "term.h"
+#include "verbs.h"
+
+enum { THINK_ON = 0, THINK_OFF = 1 };
+
+#define AT(field) offsetof(run_args, field)
+static const cli_opt opts[] = {
+    {"--prompt", 'p', CLI_TEXT, AT(prompt), "TEXT", 0, 0, "The prompt. Without -p and -f it is read from stdin."},
+    {"--file", 'f', CLI_TEXT, AT(file), "FILE", 0, 0,
+     "Read the prompt from a file (- is stdin). One newline at its end is dropped."},
+    {"--raw", 0, CLI_FLAG, AT(raw), NULL, 0, 0,
+     "No chat template: continue the prompt as it stands. Control tokens such as <|turn> are read in it, and shown in "
+     "the answer. Models without a chat template are always run so, except that control tokens stay text."},
+    {"--system", 0, CLI_TEXT, AT(system), "TEXT", 0, 0, "System instruction, before the prompt."},
+    {"--max-tokens", 'n', CLI_INT, AT(n_max), "N", -1, INT32_MAX,
+     "Tokens to answer with at most. -1: until the model stops or the context is full. Default: 512."},
+    {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
+     "Tokens the context can hold, prompt and answer together; memory is taken for all of them. Default: what the "
+     "prompt and -n need, within what the model was trained for."},
+    {"--temp", 0, CLI_REAL, AT(temp), "T", 0, 100, "Temperature; 0 always takes the likeliest token. Default: 1.0."},
+    {"--top-k", 0, CLI_INT, AT(top_k), "K", 0, INT32_MAX, "Choose among the K likeliest tokens; 0 = all. Default: 64."},
+    {"--top-p", 0, CLI_REAL, AT(top_p), "P", 0, 1,
+     "Choose among the likeliest tokens that together hold P; 1 = all. Default: 0.95."},
+    {"--min-p", 0, CLI_REAL, AT(min_p), "P", 0, 1,
+     "Drop tokens less likely than P times the likeliest; 0 = none. Default: 0."},
+    {"--repeat-penalty", 0, CLI_REAL, AT(repeat_penalty), "X", 0.01, 100,
+     "Make the last 64 tokens less likely again; 1 = off. Default: 1."},
+    {"--seed", 0, CLI_SEED, AT(seed), "N", 0, 0,
+     "The same seed gives the same text. Default: another one each time; --stats and --json tell it."},
+    {"--think", 0, CLI_CHOICE, AT(think), "on|off", 0, 0,
+     "Let the model think before it answers. Thoughts are shown on stderr, never on stdout. Default: off."},
+    {"--image", 0, CLI_LIST, AT(image), "FILE", 0, 0, "Not available yet: comes with the vision tower."},
+    {"--audio", 0, CLI_LIST, AT(audio), "FILE", 0, 0, "Not available yet: comes with the audio tower."},
+    {"--stats", 0, CLI_FLAG, AT(stats), NULL, 0, 0,
+     "After the answer, a table on stderr: speed, memory, bytes by role."},
+};
+
+static void defaults(void *p) {
+    run_args *a = p;
+    const carat_sampler_opts o = carat_sampler_opts_default();
+    a->n_max = 512;
+    a->temp = o.temp;
+    a->top_k = o.top_k;
+    a->top_p = o.top_p;
+    a->min_p = o.min_p;
+    a->repeat_penalty = o.repeat_penalty;
+    a->think = THINK_OFF;
+}
+
+/* ---- the prompt ---- */
+
+/* Text of -p, -f or stdin. Gives *out: ct_free. */
+static int read_prompt(const run_args *a, char **out, size_t *n) {
+    if (a->prompt && a->file) return cli_fail(CLI_USAGE, "run", "-p and -f: give one of them");
+    if (a->prompt) {
+        *n = strlen(a->prompt);
+        *out = ct_strdup_n(a->prompt, *n);
+        return *out ? CLI_DONE : cli_fail(CLI_FAILED, "run", "out of memory");
+    }
+    if (!a->file && cli_is_terminal(STDIN_FILENO)) {
+        return cli_fail(CLI_USAGE, "run", "no prompt: give -p TEXT, -f FILE, or text on stdin");
+    }
+    const int rc = cli_read_text(out, n, a->file ? a->file : "-", "run");
+    if (rc) return rc;
+    if (*n > 0 && (*out)[*n - 1] == '\n') (*out)[--*n] = '\0';
+    if (*n > 0 && (*out)[*n - 1] == '\r') (*out)[--*n] = '\0';
+    return CLI_DONE;
+}
+
+/* Ids of the conversation into r->tok. EUNSUPPORTED is handed back for a model without a template. */
+static int tokenize_chat(run_state *r, const char *text, carat_error *err) {
+    carat_message msg[2];
+    size_t n_msg = 0;
+    if (r->args->system) msg[n_msg++] = (carat_message){"system", r->args->system};
+    msg[n_msg++] = (carat_message){"user", text};
+    const unsigned flags = r->args->think == THINK_ON ? CARAT_CHAT_THINK : 0;
+    size_t n = 0;
+    int rc = carat_chat_tokens(r->m, msg, n_msg, flags, NULL, 0, &n, err);
+    if (rc) return rc;
+    r->tok = ct_alloc_array(n, sizeof *r->tok);
+    r->cap_tok = n;
+    if (!r->tok) return CT_FAIL(err, CARAT_ENOMEM, "out of memory for a prompt of %zu tokens", n);
+    return carat_chat_tokens(r->m, msg, n_msg, flags, r->tok, n, &r->n_prompt, err);
+}
+
+static int tokenize_prompt(run_state *r, const char *text, size_t len) {
+    carat_error err = {0};
+    int rc = CARAT_EUNSUPPORTED;
+    /* Without these tokens a rendered conversation is only odd text to the model. */
+    const bool has_turns = carat_token_find(r->m, "<|turn>") >= 0 || carat_token_find(r->m, "<start_of_turn>") >= 0;
+    if (!has_turns && r->args->think == THINK_ON) {
+        return cli_fail(CLI_FAILED, "run", "--think: this model has no chat template");
+    }
+    if (!r->args->raw && has_turns) {
+        if (memchr(text, '\0', len)) {
+            return cli_fail(CLI_FAILED, "run", "the prompt holds a NUL byte: give plain text, or use --raw");
+        }
+        rc = tokenize_chat(r, text, &err);
+        if (rc && (rc != CARAT_EUNSUPPORTED || r->args->think == THINK_ON)) return cli_fail_err("run", &err);
+        r->chat = rc == 0;
+    }
+    if (rc == CARAT_EUNSUPPORTED) {
+        if (r->args->system) return cli_fail(CLI_FAILED, "run", "--system: this model has no chat template");
+        const unsigned flags = CARAT_TOKENIZE_BOS | (r->args->raw ? CARAT_TOKENIZE_SPECIAL : 0u);
+        const int status = cli_tokenize(&r->tok, &r->n_prompt, r->m, text, len, flags, "run");
+        if (status) return status;
+        r->cap_tok = r->n_prompt;
+    }
+    if (r->n_prompt == 0) return cli_fail(CLI_FAILED, "run", "the prompt is empty");
+    r->n_tok = r->n_prompt;
+    return CLI_DONE;
+}
+
+/* ---- setting up ---- */
+
+static bool on_progress(void *ud, int32_t done, int32_t total) {
+    cli_bar_update(ud, done, total);
+    return !cli_interrupted();
+}
+
+static int choose_n_ctx(const run_state *r, int32_t *n_ctx) {
+    carat_model_info info;
+    carat_model_get_info(r->m, &info);
+    const int64_t trained = info.n_ctx_train > 0 ? info.n_ctx_train : 4096;
+    const int64_t n_prompt = (int64_t)r->n_prompt;
+    int64_t n = r->args->n_ctx;
+    if (n == 0) {
+        n = r->args->n_max >= 0 ? n_prompt + r->args->n_max : n_prompt > 4096 ? trained : 4096;
+        if (n > trained) n = trained;
+    }
+    if (n_prompt > n) {
+        return cli_fail(CLI_FAILED, "run", "the prompt has %lld tokens, the context holds %lld: %s", (long long)n_prompt,
+                        (long long)n, r->args->n_ctx ? "give a larger -c" : "shorten the prompt");
+    }
+    *n_ctx = (int32_t)n;
+    return CLI_DONE;
+}
+
+static int set_up(run_state *r, cli_bar *bar) {
+    int32_t n_ctx = 0;
+    int status = choose_n_ctx(r, &n_ctx);
+    if (status) return status;
+    carat_session_opts so = cli_session_opts(&r->args->common, n_ctx);
+    so.progress = on_progress;
+    so.progress_ud = bar;
+    status = cli_session_open(&r->s, r->m, &r->args->common, &so);
+    if (status) return status;
+
+    carat_error err;
+    carat_model_info info;
+    carat_model_get_info(r->m, &info);
+    carat_sampler_opts o = carat_sampler_opts_default();
+    o.temp = r->args->temp;
+    o.top_k = r->args->top_k;
+    o.top_p = r->args->top_p;
+    o.min_p = r->args->min_p;
+    o.repeat_penalty = r->args->repeat_penalty;
+    o.seed = r->seed = r->args->seed.given ? r->args->seed.value : ct_entropy() & 0xffffffffu; /* short to retype */
+    if (carat_sampler_new(&r->sm, info.n_vocab, &o, &err) || carat_detok_new(&r->detok, r->m, r->args->raw, &err)) {
+        return cli_fail_err("run", &err);
+    }
+    for (size_t i = 0; i < r->n_prompt; i++) carat_sampler_accept(r->sm, r->tok[i]);
+    r->id_think = r->chat ? carat_token_find(r->m, "<|channel>") : -1;
+    r->id_answer = r->chat ? carat_token_find(r->m, "<channel|>") : -1;
+    return CLI_DONE;
+}
+
+/* ---- the answer ---- */
+
+static bool append(run_text *t, const char *s, size_t n) {
+    if (!ct_grow((void **)&t->s, &t->cap, t->n + n, 1)) return false;
+    memcpy(t->s + t->n, s, n);
+    t->n += n;
+    return true;
+}
+
+/* Hand on the text of a token. 0 to go on, else an exit status. */
+static int emit(run_state *r, const char *s, size_t n) {
+    if (n == 0) return CLI_DONE;
+    if (!append(r->in_thought ? &r->thought : &r->answer, s, n)) {
+        return cli_fail(CLI_FAILED, "run", "out of memory for the answer");
+    }
+    if (r->args->common.json) return CLI_DONE;
+    if (r->in_thought) {
+        if (r->args->think == THINK_OFF) return CLI_DONE; /* large variants open an empty thought unasked */
+        const bool dim = cli_has_colour(STDERR_FILENO);
+        fprintf(stderr, dim ? "\033[2m%.*s\033[0m" : "%.*s", (int)n, s);
+        r->thought_shown = true;
+        return CLI_DONE;
+    }
+    if (r->thought_shown) fputs("\n", stderr);
+    r->thought_shown = false;
+    cli_put(s, n);
+    return CLI_DONE;
+}
+
+static int emit_token(run_state *r, int32_t tok) {
+    const char *s;
+    size_t n;
+    if (tok == r->id_think || tok == r->id_answer) {
+        if (tok < 0) return CLI_DONE;
+        carat_detok_flush(r->detok, &s, &n);
+        const int status = emit(r, s, n);
+        r->in_thought = tok == r->id_think;
+        return status;
+    }
+    carat_error err;
+    if (carat_detok_push(r->detok, tok, &s, &n, &err)) return cli_fail_err("run", &err);
+    return emit(r, s, n);
+}
+
+/* Evaluate what r->tok holds. Sets r->stop when Ctrl-C came between. */
+static int evaluate(run_state *r) {
+    carat_error err;
+    const int rc = carat_session_sync(r->s, r->tok, r->n_tok, &err);
+    if (rc == CARAT_ECANCEL) r->stop = "interrupted";
+    else if (rc) return cli_fail_err("run", &err);
+    return CLI_DONE;
+}
+
+/* Choose, show and keep one token. Sets r->stop where the answer ends. */
+static int step(run_state *r) {
+    const int32_t n_answer = (int32_t)(r->n_tok - r->n_prompt);
+    if (cli_interrupted()) {
+        r->stop = "interrupted";
+        return CLI_DONE;
+    }
+    if (r->args->n_max >= 0 && n_answer >= r->args->n_max) {
+        r->stop = "length";
+        return CLI_DONE;
+    }
+    const int32_t tok = carat_sampler_next(r->sm, carat_session_logits(r->s));
+    if (tok < 0) return cli_fail(CLI_FAILED, "run", "the model's logits are not numbers: the file is damaged");
+    if (n_answer == 0) r->first_ms = ct_now_ms();
+    if (carat_token_is_stop(r->m, tok)) {
+        r->stop = "stop";
+        return CLI_DONE;
+    }
+    carat_sampler_accept(r->sm, tok);
+    if (!ct_grow((void **)&r->tok, &r->cap_tok, r->n_tok + 1, sizeof *r->tok)) {
+        return cli_fail(CLI_FAILED, "run", "out of memory for the answer");
+    }
+    r->tok[r->n_tok++] = tok;
+    const int status = emit_token(r, tok);
+    if (status) return status;
+    if (!r->args->common.json && !cli_flush()) r->stop = "interrupted"; /* nobody reads any more */
+    else if (r->args->n_max >= 0 && n_answer + 1 >= r->args->n_max) r->stop = "length";
+    else if (r->n_tok > (size_t)carat_session_n_ctx(r->s)) r->stop = "context";
+    return CLI_DONE;
+}
+
+static int generate(run_state *r, cli_bar *bar) {
+    const double t0 = ct_now_ms();
+    int status = evaluate(r);
+    cli_bar_end(bar);
+    r->prefill_ms = ct_now_ms() - t0;
+    r->first_ms = ct_now_ms();
+    while (status == CLI_DONE && !r->stop) {
+        status = step(r);
+        if (status || r->stop) break;
+        status = evaluate(r);
+        if (!r->stop) r->n_decoded++;
+    }
+    r->end_ms = ct_now_ms();
+    if (status) return status;
+    const char *s;
+    size_t n;
+    carat_detok_flush(r->detok, &s, &n);
+    return emit(r, s, n);
+}
+
+static int check_args(const run_args *a) {
+    if (a->image.n) return cli_fail(CLI_USAGE, "run", "--image: comes with the vision tower, not in this version");
+    if (a->audio.n) return cli_fail(CLI_USAGE, "run", "--audio: comes with the audio tower, not in this version");
+    if (a->raw && a->system) return cli_fail(CLI_USAGE, "run", "--system: has no place in a --raw prompt");
+    if (a->raw && a->think == THINK_ON) return cli_fail(CLI_USAGE, "run", "--think: has no place in a --raw prompt");
+    return CLI_DONE;
+}
+
+/* Everything between reading the prompt and printing about the answer. */
+static int load_and_generate(run_state *r, const char *text, size_t len) {
+    const cli_common *c = &r->args->common;
+    char buf[PATH_MAX];
+    r->start_ms = ct_now_ms();
+    const char *path = cli_model_path(c, buf, sizeof buf);
+    int status = path ? cli_model_open(&r->m, c, path, false) : CLI_FAILED;
+    const double opened_ms = ct_now_ms();
+    if (!status) status = tokenize_prompt(r, text, len);
+    if (status) return status;
+    const double tokenized_ms = ct_now_ms();
+    cli_bar bar = cli_bar_begin("reading the prompt", "tokens");
+    status = set_up(r, &bar);
+    if (status) return status;
+    r->load_ms = opened_ms - r->start_ms + (ct_now_ms() - tokenized_ms);
+    bar.start_ms = ct_now_ms();
+    return generate(r, &bar);
+}
+
+static int run(const void *p) {
+    run_state r = {.args = p, .id_think = -1, .id_answer = -1};
+    char *text = NULL;
+    size_t len = 0;
+    int status = check_args(r.args);
+    if (!status) status = read_prompt(r.args, &text, &len);
+    if (!status) {
+        cli_catch_interrupt();
+        status = load_and_generate(&r, text, len);
+    }
+    if (!status && r.args->common.json) {
+        status = run_print_json(&r);
+    } else if (!status) {
+        if (r.answer.n == 0 || r.answer.s[r.answer.n - 1] != '\n') cli_put("\n", 1);
+        cli_flush();
+        run_print_stats(&r);
+    }
+    carat_detok_free(&r.detok);
+    carat_sampler_free(&r.sm);
+    carat_session_free(&r.s);
+    carat_model_close(&r.m);
+    ct_free(text);
+    ct_free(r.tok);
+    ct_free(r.answer.s);
+    ct_free(r.thought.s);
+    return status;
+}
+
+const cli_verb cli_verb_run = {
+    .name = "run",
+    .brief = "answer one prompt",
+    .synopsis = "[MODEL]",
+    .about = "Answers one prompt, streaming the text to stdout. Without MODEL the bundled story model is used. The prompt "
+             "goes through the model's chat template unless --raw is given.\n\n"
+             "The answer ends when the model stops, after -n tokens, when the context is full, or with Ctrl-C, which keeps "
+             "the text so far (a second one ends the program at once). --json says which: stop, length, context or "
+             "interrupted. Its first_token_ms counts from when the prompt is at hand, loading included.",
+    .opts = opts,
+    .n_opts = sizeof opts / sizeof *opts,
+    .args_size = sizeof(run_args),
+    .max_pos = 1,
+    .defaults = defaults,
+    .run = run,
+};

@@ -1,0 +1,50 @@
+/* One answer: what run.c fills while it generates, and run_report.c prints. */
+#ifndef CLI_RUN_H
+#define CLI_RUN_H
+
+#include "args.h"
+#include "carat.h"
+
+typedef struct {
+    cli_common common;
+    const char *prompt, *file, *system;
+    bool raw, stats;
+    int32_t n_max;  /* tokens to answer with; -1 = until the model stops or the context is full */
+    int32_t n_ctx;  /* 0 = what prompt and answer need */
+    float temp, top_p, min_p, repeat_penalty;
+    int32_t top_k;
+    int32_t think;  /* index into "on|off" */
+    cli_seed seed;
+    cli_list image, audio;
+} run_args;
+
+typedef struct {
+    char *s; /* not terminated */
+    size_t n, cap;
+} run_text;
+
+typedef struct {
+    const run_args *args;
+    uint64_t seed;
+    carat_model *m;
+    carat_session *s;
+    carat_sampler *sm;
+    carat_detok *detok;
+    int32_t *tok;              /* prompt, then answer */
+    size_t n_tok, n_prompt, cap_tok;
+    bool chat;                 /* the prompt went through the chat template */
+    int32_t id_think, id_answer; /* tokens that open and close a thought; -1 when there are none */
+    bool in_thought, thought_shown;
+    run_text answer, thought;
+    int32_t n_decoded;         /* one-token evaluations, which decode_ms covers */
+    const char *stop;          /* "stop", "length", "context", "interrupted" */
+    double start_ms, first_ms, end_ms; /* clock: the prompt is at hand; first token chosen; last one evaluated */
+    double load_ms, prefill_ms;        /* durations */
+} run_state;
+
+/* The JSON object of design.md, section 2. Returns the exit status. */
+int run_print_json(const run_state *r);
+/* One closing line, or with --stats a table, on stderr. */
+void run_print_stats(const run_state *r);
+
+#endif

@@ -1,0 +1,173 @@
+/* What carat run says about an answer: its JSON object, the closing line, the table of --stats. */
+#include <math.h>
+#include <string.h>
+
+#include "base/os.h"
+#include "json_out.h"
+#include "run.h"
+#include "term.h"
+
+/* Tokens a second; 0 where nothing was measured. */
+static double rate(int64_t n, double ms) { return n > 0 && ms > 0.0 ? 1000.0 * (double)n / ms : 0.0; }
+
+static int64_t n_answer(const run_state *r) { return (int64_t)(r->n_tok - r->n_prompt); }
+
+/* ---- JSON ---- */
+
+static cli_json *timing_json(const run_state *r) {
+    cli_json *t = cli_json_object();
+    const double decode_ms = r->end_ms - r->first_ms;
+    cli_json_put_real(t, "load_ms", r->load_ms);
+    cli_json_put_real(t, "prefill_ms", r->prefill_ms);
+    cli_json_put_real(t, "prefill_tok_s", rate((int64_t)r->n_prompt, r->prefill_ms));
+    cli_json_put_real(t, "first_token_ms", r->first_ms - r->start_ms);
+    cli_json_put_real(t, "decode_ms", decode_ms);
+    cli_json_put_real(t, "decode_tok_s", rate(r->n_decoded, decode_ms));
+    return t;
+}
+
+/* How a layer's choices were spread: distinct experts and entropy in bits (log2 n_expert when even). */
+static cli_json *expert_layer_json(const uint64_t *count, int32_t n_expert, int32_t layer) {
+    uint64_t total = 0;
+    int32_t used = 0;
+    double entropy = 0.0;
+    for (int32_t i = 0; i < n_expert; i++) {
+        total += count[i];
+        used += count[i] > 0;
+    }
+    if (total == 0) return NULL;
+    for (int32_t i = 0; i < n_expert; i++) {
+        const double p = (double)count[i] / (double)total;
+        if (p > 0.0) entropy -= p * log2(p);
+    }
+    cli_json *l = cli_json_object();
+    cli_json_put_int(l, "layer", layer);
+    cli_json_put_int(l, "evals", (int64_t)total);
+    cli_json_put_int(l, "used", used);
+    cli_json_put_real(l, "entropy_bits", entropy);
+    return l;
+}
+
+/* {} for a model without experts. */
+static cli_json *experts_json(const run_state *r, const carat_session_stats *st) {
+    cli_json *e = cli_json_object();
+    carat_model_info info;
+    carat_model_get_info(r->m, &info);
+    const uint64_t *count = carat_session_expert_counts(r->s);
+    if (!count || info.n_expert == 0) return e;
+    cli_json_put_int(e, "n_expert", info.n_expert);
+    cli_json_put_int(e, "n_expert_used", info.n_expert_used);
+    cli_json_put_int(e, "evals", (int64_t)st->expert_evals);
+    cli_json *layers = cli_json_array();
+    for (int32_t i = 0; i < info.n_layer; i++) {
+        cli_json *l = expert_layer_json(count + (size_t)i * (size_t)info.n_expert, info.n_expert, i);
+        if (l) cli_json_add(layers, l);
+    }
+    cli_json_put(e, "layers", layers);
+    return e;
+}
+
+static cli_json *memory_json(const run_state *r) {
+    carat_session_stats st;
+    carat_session_get_stats(r->s, &st);
+    const ct_mem_usage u = ct_memory_usage();
+    cli_json *m = cli_json_object();
+    cli_json_put_bytes(m, "peak_rss_bytes", u.rss_peak);
+    cli_json_put_bytes(m, "resident_bytes", u.rss);
+    cli_json_put_bytes(m, "mapped_bytes", st.mapped_bytes);
+    cli_json_put_bytes(m, "kv_bytes", st.kv_bytes);
+    cli_json_put_bytes(m, "scratch_bytes", st.scratch_bytes);
+    cli_json_put_bytes(m, "model_bytes", st.model_bytes);
+    cli_json *ple = cli_json_object();
+    cli_json_put_str(ple, "mode", st.ple_table_bytes ? "mapped" : "none");
+    cli_json_put_bytes(ple, "table_bytes", st.ple_table_bytes);
+    cli_json_put_bytes(ple, "reads", st.ple_reads);
+    cli_json_put_bytes(ple, "read_bytes", st.ple_read_bytes);
+    cli_json_put_null(ple, "stall_ms"); /* a page fault of a mapped table is not seen, so not measured */
+    cli_json_put(m, "ple", ple);
+    cli_json_put(m, "experts", experts_json(r, &st));
+    return m;
+}
+
+int run_print_json(const run_state *r) {
+    cli_json *o = cli_json_object();
+    cli_json_put_int(o, "prompt_tokens", (int64_t)r->n_prompt);
+    cli_json_put_int(o, "tokens", n_answer(r));
+    cli_json *ids = cli_json_array();
+    for (size_t i = r->n_prompt; i < r->n_tok; i++) cli_json_add_int(ids, r->tok[i]);
+    cli_json_put(o, "token_ids", ids);
+    cli_json_put_text(o, "text", r->answer.s, r->answer.n);
+    if (r->thought.n) cli_json_put_text(o, "thought", r->thought.s, r->thought.n);
+    cli_json_put_str(o, "stop", r->stop);
+    cli_json_put_int(o, "seed", (int64_t)r->seed);
+    cli_json_put(o, "timing", timing_json(r));
+    cli_json_put(o, "memory", memory_json(r));
+    return cli_json_print(o, "run");
+}
+
+/* ---- for people ---- */
+
+static void print_roles(const carat_model_info *info) {
+    cli_table *t = cli_table_new("lrrr");
+    cli_text bytes, share, token;
+    cli_table_row(t, "bytes by role", "in the file", "share", "a token reads");
+    cli_table_line(t);
+    for (int i = 0; i < CARAT_N_ROLE; i++) {
+        const carat_ledger_row *row = &info->role[i];
+        if (row->bytes == 0) continue;
+        (void)snprintf(share, sizeof share, "%.1f%%", 100.0 * (double)row->bytes / (double)info->file_bytes);
+        cli_table_row(t, carat_role_text((carat_role)i), cli_size_text(bytes, row->bytes), share,
+                      cli_size_text(token, row->bytes_token));
+    }
+    cli_table_print(t, true);
+}
+
+static void print_speed(const run_state *r) {
+    cli_table *t = cli_table_new("lrrr");
+    cli_text n, ms, tok_s;
+    cli_table_row(t, "load", "", cli_time_text(ms, r->load_ms), "");
+    (void)snprintf(tok_s, sizeof tok_s, "%.1f tokens/s", rate((int64_t)r->n_prompt, r->prefill_ms));
+    (void)snprintf(n, sizeof n, "%zu tokens", r->n_prompt);
+    cli_table_row(t, "prompt", n, cli_time_text(ms, r->prefill_ms), tok_s);
+    (void)snprintf(tok_s, sizeof tok_s, "%.1f tokens/s", rate(r->n_decoded, r->end_ms - r->first_ms));
+    (void)snprintf(n, sizeof n, "%lld tokens", (long long)n_answer(r));
+    cli_table_row(t, "answer", n, cli_time_text(ms, r->end_ms - r->first_ms), tok_s);
+    cli_table_row(t, "first token after", "", cli_time_text(ms, r->first_ms - r->start_ms), "");
+    cli_table_print(t, true);
+}
+
+static void print_memory(const run_state *r) {
+    carat_session_stats st;
+    carat_session_get_stats(r->s, &st);
+    const ct_mem_usage u = ct_memory_usage();
+    cli_text rss, peak, file, kv, scratch, ctx;
+    cli_table *t = cli_table_new("lrl");
+    (void)snprintf(ctx, sizeof ctx, "for %d tokens", (int)carat_session_n_ctx(r->s));
+    cli_table_row(t, "resident memory", cli_size_text(rss, u.rss), "now");
+    cli_table_row(t, "", cli_size_text(peak, u.rss_peak), "at its peak");
+    cli_table_row(t, "  of the model file", cli_size_text(file, u.rss_file), "mapped, shared with other programs");
+    cli_table_row(t, "  KV cache", cli_size_text(kv, st.kv_bytes), ctx);
+    cli_table_row(t, "  buffers", cli_size_text(scratch, st.scratch_bytes), "");
+    cli_table_print(t, true);
+}
+
+void run_print_stats(const run_state *r) {
+    carat_session_stats st;
+    carat_session_get_stats(r->s, &st);
+    carat_model_info info;
+    carat_model_get_info(r->m, &info);
+    if (r->args->stats) {
+        fprintf(stderr, "\n%s, %d thread%s, %s, seed %llu, ended by: %s\n\n", info.name ? info.name : info.arch,
+                (int)st.n_threads, st.n_threads == 1 ? "" : "s", st.cpu, (unsigned long long)r->seed, r->stop);
+        print_speed(r);
+        fputc('\n', stderr);
+        print_memory(r);
+        fputc('\n', stderr);
+        print_roles(&info);
+    } else if (cli_is_terminal(2)) {
+        cli_text ms;
+        fprintf(stderr, "%lld tokens, %.1f tokens/s, first after %s, seed %llu%s\n", (long long)n_answer(r),
+                rate(r->n_decoded, r->end_ms - r->first_ms), cli_time_text(ms, r->first_ms - r->start_ms),
+                (unsigned long long)r->seed, strcmp(r->stop, "interrupted") == 0 ? ", interrupted" : "");
+    }
+}

@@ -1,0 +1,169 @@
+/* Random weights at the speed of the disk. A pool of normal values is encoded once for each type and scale in use;
+ * large tensors are stretches of a pool that begin at random blocks. So values repeat within a tensor and between
+ * tensors, which changes nothing about speed, memory or the size of activations.
+ *
+ * Scales keep a forward pass healthy: matrices of 1/sqrt(row), norms near 1, query and key norms as in the real
+ * models, layer scales that rise from a quarter to nine tenths and hold the residual stream near 1. */
+#include <math.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/rng.h"
+#include "formats/gguf_write.h"
+#include "quant/quant.h"
+#include "synth.h"
+#include "synth_vocab.h"
+
+enum { POOL_VALUES = 1 << 21, MAX_POOL = 24, CHUNK_VALUES = 4096 };
+
+typedef struct {
+    ct_dtype type;
+    float std;
+    uint8_t *data;
+    size_t bytes;
+} pool;
+
+typedef struct {
+    const synth_opts *o;
+    ct_gguf_writer *w;
+    ct_rng rng;
+    float *normal; /* [POOL_VALUES] */
+    float *scaled; /* [POOL_VALUES] */
+    pool pools[MAX_POOL];
+    int n_pool;
+    uint64_t done, total;
+} filler;
+
+static int no_memory(const filler *f, carat_error *err) {
+    return CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for weights", f->o->out);
+}
+
+static int write_bytes(filler *f, const void *p, size_t n, carat_error *err) {
+    CT_TRY(ct_gguf_write(f->w, p, n, err));
+    f->done += n;
+    if (f->o->progress && !f->o->progress(f->o->progress_ud, f->done, f->total)) {
+        return CT_FAIL(err, CARAT_ECANCEL, "%s: interrupted", f->o->out);
+    }
+    return 0;
+}
+
+/* ---- large tensors ------------------------------------------------------------------------------------ */
+
+static const pool *find_pool(filler *f, ct_dtype type, float std, carat_error *err) {
+    for (int i = 0; i < f->n_pool; i++) {
+        if (f->pools[i].type == type && f->pools[i].std == std) return &f->pools[i];
+    }
+    if (f->n_pool == MAX_POOL) return no_memory(f, err), NULL;
+    pool *p = &f->pools[f->n_pool];
+    *p = (pool){.type = type, .std = std, .bytes = ct_dtype_row_bytes(type, POOL_VALUES)};
+    p->data = ct_alloc(p->bytes);
+    if (!p->data) return no_memory(f, err), NULL;
+    f->n_pool++;
+    for (int i = 0; i < POOL_VALUES; i++) f->scaled[i] = std * f->normal[i];
+    ct_quant_encoder(type)(p->data, f->scaled, POOL_VALUES);
+    return p;
+}
+
+static int fill_large(filler *f, const ct_tensor *t, float std, carat_error *err) {
+    const pool *p = find_pool(f, t->dtype, std, err);
+    if (!p) return CARAT_ENOMEM;
+    const size_t block = ct_dtype_block_bytes(t->dtype), n_block = p->bytes / block;
+    size_t left = ct_dtype_row_bytes(t->dtype, t->n_elem);
+    while (left > 0) {
+        const size_t from = (size_t)(ct_rng_u64(&f->rng) % n_block) * block;
+        const size_t n = p->bytes - from < left ? p->bytes - from : left;
+        CT_TRY(write_bytes(f, p->data + from, n, err));
+        left -= n;
+    }
+    return 0;
+}
+
+/* ---- small tensors: F32, value by value --------------------------------------------------------------- */
+
+static float small_value(filler *f, const synth_list *l, int i) {
+    const synth_variant *v = f->o->variant;
+    const bool sliding = l->layer[i] >= 0 && synth_is_sliding(v, l->layer[i]);
+    switch (l->kind[i]) {
+    case SYNTH_Q_NORM: return sliding ? 0.984f : 1.039f;
+    case SYNTH_K_NORM: return sliding ? 0.127f : 0.060f;
+    case SYNTH_LAYER_SCALE: return 0.25f + 0.65f * (float)l->layer[i] / (float)(v->n_layer - 1);
+    case SYNTH_ROUTER: return (float)ct_rng_normal(&f->rng);
+    default: return 1.0f + 0.1f * (float)ct_rng_normal(&f->rng);
+    }
+}
+
+static int fill_small(filler *f, const synth_list *l, int i, carat_error *err) {
+    float chunk[CHUNK_VALUES];
+    for (int64_t left = l->t[i].n_elem; left > 0;) {
+        const int n = left < CHUNK_VALUES ? (int)left : CHUNK_VALUES;
+        if (l->kind[i] == SYNTH_ROPE_FREQS) cli_rope_freqs(chunk, n, n / 4);
+        else for (int j = 0; j < n; j++) chunk[j] = small_value(f, l, i);
+        CT_TRY(write_bytes(f, chunk, (size_t)n * sizeof *chunk, err));
+        left -= n;
+    }
+    return 0;
+}
+
+static int fill_tensors(filler *f, const synth_list *l, carat_error *err) {
+    for (int i = 0; i < POOL_VALUES; i++) f->normal[i] = (float)ct_rng_normal(&f->rng);
+    for (int i = 0; i < l->n; i++) {
+        const ct_tensor *t = &l->t[i];
+        if (l->kind[i] == SYNTH_MATRIX) {
+            CT_TRY(fill_large(f, t, (float)(1.0 / sqrt((double)t->shape[t->rank - 1])), err));
+        } else if (l->kind[i] == SYNTH_PLE_TABLE) {
+            CT_TRY(fill_large(f, t, (float)(1.0 / sqrt((double)f->o->variant->d_ple)), err));
+        } else {
+            CT_TRY(fill_small(f, l, i, err));
+        }
+    }
+    return 0;
+}
+
+/* ---- the file ----------------------------------------------------------------------------------------- */
+
+static int put_keys(ct_gguf_writer *w, const synth_opts *o, carat_error *err) {
+    const synth_variant *v = o->variant;
+    cli_gemma_keys k;
+    synth_fill_keys(&k, v);
+    ct_gguf_put_str(w, "general.architecture", k.arch, strlen(k.arch));
+    ct_gguf_put_str(w, "general.type", "model", strlen("model"));
+    ct_gguf_put_str(w, "general.name", v->title, strlen(v->title));
+    ct_gguf_put_str(w, "general.size_label", v->label, strlen(v->label));
+    ct_gguf_put_u32(w, "general.file_type", o->recipe->file_type);
+    ct_gguf_put_u32(w, "general.quantization_version", 2);
+    cli_gemma_keys_put(w, &k);
+    return synth_put_vocab(w, o->seed, err);
+}
+
+static int write_all(filler *f, synth_list *l, carat_error *err) {
+    CT_TRY(put_keys(f->w, f->o, err));
+    cli_recipe_assign(f->o->recipe, l->t, (size_t)l->n);
+    for (int i = 0; i < l->n; i++) {
+        const ct_tensor *t = &l->t[i];
+        CT_TRY(ct_gguf_put_tensor(f->w, t->name, t->dtype, t->rank, t->shape, err));
+        f->total += ct_dtype_row_bytes(t->dtype, t->n_elem);
+    }
+    CT_TRY(ct_gguf_writer_begin(f->w, err));
+    CT_TRY(fill_tensors(f, l, err));
+    return ct_gguf_writer_finish(f->w, err);
+}
+
+int synth_write(synth_result *res, const synth_opts *o, carat_error *err) {
+    filler f = {.o = o};
+    ct_rng_seed(&f.rng, o->seed);
+    synth_list *l = ct_alloc(sizeof *l);
+    f.normal = ct_alloc_array(POOL_VALUES, sizeof *f.normal);
+    f.scaled = ct_alloc_array(POOL_VALUES, sizeof *f.scaled);
+    int rc = l && f.normal && f.scaled ? ct_gguf_writer_new(&f.w, o->out, err) : no_memory(&f, err);
+    if (rc == 0) {
+        synth_list_tensors(l, o->variant);
+        rc = write_all(&f, l, err);
+        *res = (synth_result){.n_tensor = l->n, .n_params = synth_n_params(l), .data_bytes = f.total};
+    }
+    ct_gguf_writer_free(&f.w);
+    for (int i = 0; i < f.n_pool; i++) ct_free(f.pools[i].data);
+    ct_free(f.normal);
+    ct_free(f.scaled);
+    ct_free(l);
+    return rc;
+}
