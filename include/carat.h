@@ -167,7 +167,7 @@ CARAT_API int carat_tokenize(const carat_model *m, const char *text, size_t text
  * Points into the model; *len is its length in bytes. */
 CARAT_API const char *carat_token_piece(const carat_model *m, int32_t tok, size_t *len);
 
-/* One past the largest id of a control token; helpers to know what an id is. */
+/* Is the id a control token (one that steers, and is no text)? False for ids outside the vocabulary. */
 CARAT_API bool carat_token_is_control(const carat_model *m, int32_t tok);
 /* True for tokens that end generation (<eos>, <turn|>, <|tool_response>; <end_of_turn> for Gemma 3). */
 CARAT_API bool carat_token_is_stop(const carat_model *m, int32_t tok);
@@ -206,7 +206,7 @@ CARAT_API void carat_free(void *p);
 
 typedef enum { CARAT_KV_F16 = 0, CARAT_KV_F32 = 1 } carat_kv_type;
 
-/* Progress of long work: done of total tokens evaluated. Return false to cancel (ECANCEL). */
+/* Progress of long work, before every chunk: done of total tokens evaluated. Return false to cancel (ECANCEL). */
 typedef bool (*carat_progress_fn)(void *ud, int32_t done, int32_t total);
 
 /* Named intermediate of a layer: x is [n_tok, n] f32 for the tokens [pos, pos + n_tok). Borrow only. */
@@ -214,9 +214,9 @@ typedef void (*carat_tap_fn)(void *ud, const char *name, const float *x, int32_t
 
 typedef struct {
     size_t size;               /* set by the default maker */
-    int32_t n_ctx;             /* tokens the session can hold; 0 = min(n_ctx_train, 4096) */
+    int32_t n_ctx;             /* tokens the session can hold, at most n_ctx_train; 0 = min(n_ctx_train, 4096) */
     int32_t n_threads;         /* 0 = the cores this process may use */
-    int32_t n_chunk;           /* tokens evaluated at once in prefill; 0 = 256 */
+    int32_t n_chunk;           /* tokens evaluated at once in prefill, at most 4096; 0 = 256 */
     int32_t n_logits;          /* rows of logits computed at once by sync_logits; 0 = 1 (4 bytes * n_vocab each) */
     carat_kv_type kv;
     carat_progress_fn progress; /* may be NULL */
@@ -238,12 +238,12 @@ CARAT_API void carat_session_free(carat_session **s);
 
 /* Make the session hold exactly tok[0,n), n > 0: reuses the common prefix, drops the rest, evaluates what is
  * new (always at least the last token, so logits are fresh). Borrows tok. Allocates nothing.
- * EFULL when n > n_ctx, EINVAL for ids outside the vocabulary, ECANCEL. On error the session holds a valid
+ * EFULL when n > n_ctx, EINVAL for ids outside the vocabulary: nothing has changed. ECANCEL: the session holds a valid
  * shorter prefix. */
 CARAT_API int carat_session_sync(carat_session *s, const int32_t *tok, size_t n, carat_error *err);
 
-/* Logits after soft-capping that follow the last token: [n_vocab] f32, valid until the next sync.
- * NULL before the first successful sync. */
+/* Logits after soft-capping that follow the last token: [n_vocab] f32, valid until the next sync or sync_logits.
+ * NULL before the first one, and after one that was cancelled. */
 CARAT_API const float *carat_session_logits(const carat_session *s);
 
 /* As sync, and hands the logits of every newly evaluated position to `row` in order:
@@ -294,7 +294,7 @@ CARAT_API carat_sampler_opts carat_sampler_opts_default(void);
 
 /* Order as in Hugging Face: penalty, temperature, top-k, top-p, min-p, draw. Gives *out: carat_sampler_free. */
 CARAT_API int carat_sampler_new(carat_sampler **out, int32_t n_vocab, const carat_sampler_opts *opts, carat_error *err);
-/* Choose from logits [n_vocab] (not changed). Allocates nothing. Returns the token id. */
+/* Choose from logits [n_vocab] (not changed). Allocates nothing. Returns the token id, -1 when all logits are NaN. */
 CARAT_API int32_t carat_sampler_next(carat_sampler *sm, const float *logits);
 /* Tell the sampler a token that is now part of the text (prompt or chosen), for the penalty. */
 CARAT_API void carat_sampler_accept(carat_sampler *sm, int32_t tok);

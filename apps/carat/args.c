@@ -16,10 +16,11 @@ static const cli_opt common_opts[] = {
     {"--threads", 't', CLI_INT, offsetof(cli_common, n_threads), "N", 1, 1024,
      "Threads to compute with. Default: the cores this process may use. The answer does not depend on it."},
     {"--ram", 0, CLI_SIZE, offsetof(cli_common, ram), "SIZE", 0, 0,
-     "Memory that may be needed at most, in binary units: 1.5G, 900M. A run that needs more is refused before it "
-     "starts, and says how much it needs."},
+     "Refuse to start where weights, context and buffers need more than SIZE (1.5G, 900M: GiB, MiB), and say how much "
+     "they need. Checked before memory is taken; a running program is not held to it yet. Default: no limit."},
     {"--cpu", 0, CLI_TEXT, offsetof(cli_common, cpu), "LEVEL", 0, 0,
-     "Use no instructions beyond this level: ref, avx2, avx512, neon. Default: the best this machine has."},
+     "Use no instructions beyond this level: ref, avx2, avx512, neon. The answer does not depend on it. Default: the "
+     "best this machine has."},
     {"--help", 'h', CLI_FLAG, CLI_NO_FIELD, NULL, 0, 0, "Show this help."},
 };
 enum { N_COMMON = sizeof common_opts / sizeof *common_opts };
@@ -70,7 +71,7 @@ static int edit_distance(const char *a, const char *b) {
     return d[n % 3][m];
 }
 
-int cli_nearest(const char *word, const char *const *words, int n) {
+static int nearest(const char *word, const char *const *words, int n, int *cost_out) {
     int best = -1, best_cost = 0;
     for (int i = 0; i < n; i++) {
         /* A word cut short ("--temperature" for "--temp", "tok" for "tokenize") is nearer than its letters say. */
@@ -79,7 +80,20 @@ int cli_nearest(const char *word, const char *const *words, int n) {
         if (common > 2 && strncmp(word, words[i], common) == 0) cost = 4 + (int)(lw > li ? lw - li : li - lw) / 4;
         if (best < 0 || cost < best_cost) best = i, best_cost = cost;
     }
+    *cost_out = best_cost;
     return best;
+}
+
+int cli_nearest(const char *word, const char *const *words, int n) {
+    int cost;
+    return nearest(word, words, n, &cost);
+}
+
+int cli_hint(const char *word, const char *const *words, int n) {
+    int cost;
+    const int best = nearest(word, words, n, &cost);
+    const size_t letters = strlen(word) - strspn(word, "-");
+    return best >= 0 && cost <= 4 * (int)((letters + 1) / 2) ? best : -1;
 }
 
 /* ---- values ---- */
@@ -99,7 +113,7 @@ bool cli_size_parse(const char *s, uint64_t *out) {
             end++;
             if (*end == 'i') end++;
         }
-        if (*end == 'B') end++;
+        if (*end == 'B' || *end == 'b') end++;
     }
     const double bytes = floor(x * scale);
     if (*end || !(bytes >= 1.0) || bytes > 9e18) return false;
@@ -122,11 +136,11 @@ static bool parse_choice(const char *value, const char *words, int32_t *out) {
     return false;
 }
 
+/* What is too large for the type comes out as its limit, and fails against those of the table. */
 static bool parse_number(const char *value, bool whole, double *out) {
     char *end;
-    errno = 0;
     *out = whole ? (double)strtoll(value, &end, 10) : strtod(value, &end);
-    return end != value && *end == '\0' && errno == 0 && !isnan(*out);
+    return end != value && *end == '\0' && !isnan(*out);
 }
 
 static bool parse_seed(const char *value, cli_seed *out) {
@@ -137,8 +151,8 @@ static bool parse_seed(const char *value, cli_seed *out) {
     return *value >= '0' && *value <= '9' && *end == '\0' && errno == 0 && out->value <= INT64_MAX; /* JSON tells it */
 }
 
-/* One value into its field. Returns 0, or CLI_USAGE with the error printed. */
-static int store(const cli_verb *v, const cli_opt *o, const char *value, void *args) {
+/* One value into its field; flag is how the line spells the option. Returns 0, or CLI_USAGE with the error printed. */
+static int store(const cli_verb *v, const cli_opt *o, const char *flag, const char *value, void *args) {
     void *field = (char *)args + o->at;
     double x = 0.0;
     switch (o->kind) {
@@ -146,27 +160,28 @@ static int store(const cli_verb *v, const cli_opt *o, const char *value, void *a
     case CLI_TEXT: *(const char **)field = value; return 0;
     case CLI_LIST: {
         cli_list *l = field;
-        if (l->n == CLI_MAX_LIST) return cli_fail(CLI_USAGE, v->name, "%s: at most %d times", o->name, CLI_MAX_LIST);
+        if (l->n == CLI_MAX_LIST) return cli_fail(CLI_USAGE, v->name, "%s: at most %d times", flag, CLI_MAX_LIST);
         l->v[l->n++] = value;
         return 0;
     }
     case CLI_SIZE:
         if (cli_size_parse(value, field)) return 0;
-        return cli_fail(CLI_USAGE, v->name, "%s: '%s' is no size: write 1.5G, 900M or a number of bytes", o->name, value);
+        return cli_fail(CLI_USAGE, v->name, "%s: '%s' is no size: write 1.5G, 900M or a number of bytes", flag, value);
     case CLI_SEED:
         if (parse_seed(value, field)) return 0;
-        return cli_fail(CLI_USAGE, v->name, "%s: '%s' is no seed: write a whole number from 0 on", o->name, value);
+        return cli_fail(CLI_USAGE, v->name, "%s: '%s' is no seed: write a whole number from 0 to %lld", flag, value,
+                        (long long)INT64_MAX);
     case CLI_CHOICE:
         if (parse_choice(value, o->arg, field)) return 0;
-        return cli_fail(CLI_USAGE, v->name, "%s: '%s' is not one of %s", o->name, value, o->arg);
+        return cli_fail(CLI_USAGE, v->name, "%s: '%s' is not one of %s", flag, value, o->arg);
     case CLI_INT:
     case CLI_REAL:
         if (!parse_number(value, o->kind == CLI_INT, &x)) {
-            return cli_fail(CLI_USAGE, v->name, "%s: '%s' is no %snumber", o->name, value,
-                            o->kind == CLI_INT ? "whole " : "");
+            return cli_fail(CLI_USAGE, v->name, "%s: '%s' is no %snumber: write one from %.10g to %.10g", flag, value,
+                            o->kind == CLI_INT ? "whole " : "", o->min, o->max);
         }
         if (x < o->min || x > o->max) {
-            return cli_fail(CLI_USAGE, v->name, "%s: %s is outside %g to %g", o->name, value, o->min, o->max);
+            return cli_fail(CLI_USAGE, v->name, "%s: %s is outside %.10g to %.10g", flag, value, o->min, o->max);
         }
         if (o->kind == CLI_INT) *(int32_t *)field = (int32_t)x;
         else *(float *)field = (float)x;
@@ -207,8 +222,10 @@ static int unknown_flag(const cli_verb *v, const char *word) {
     (void)snprintf(bare, sizeof bare, "%.*s", (int)strcspn(word, "="), word);
     /* "-temp" is "--temp" to someone used to other tools. */
     if (bare[1] != '-' && strlen(bare) > 2) (void)snprintf(bare, sizeof bare, "-%.*s", (int)strcspn(word, "="), word);
-    return cli_fail(CLI_USAGE, v->name, "%s: no such flag; did you mean %s? (carat %s --help lists all)", word,
-                    names[cli_nearest(bare, names, n)], v->name);
+    const int near = cli_hint(bare, names, n);
+    if (near < 0) return cli_fail(CLI_USAGE, v->name, "%s: no such flag (carat %s --help lists all)", word, v->name);
+    return cli_fail(CLI_USAGE, v->name, "%s: no such flag; did you mean %s? (carat %s --help lists all)", word, names[near],
+                    v->name);
 }
 
 static int check_positions(const cli_verb *v, const cli_common *c) {
@@ -235,6 +252,8 @@ static int parse_words(const cli_verb *v, int argc, char **argv, void *args, boo
             const char *value;
             const cli_opt *o = find_opt(v, word, &value);
             if (!o) return unknown_flag(v, word);
+            char flag[40];
+            (void)snprintf(flag, sizeof flag, "%.*s", word[1] == '-' ? (int)strcspn(word, "=") : 2, word);
             if (o->kind == CLI_FLAG && value) return cli_fail(CLI_USAGE, v->name, "%s: takes no value", o->name);
             if (o->at == CLI_NO_FIELD) {
                 *help = true;
@@ -246,7 +265,7 @@ static int parse_words(const cli_verb *v, int argc, char **argv, void *args, boo
                 }
                 value = argv[i];
             }
-            const int rc = store(v, o, value, args);
+            const int rc = store(v, o, flag, value, args);
             if (rc) return rc;
         }
     }

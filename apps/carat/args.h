@@ -83,6 +83,8 @@ bool cli_size_parse(const char *s, uint64_t *out);
 
 /* Index of the word nearest to `word` by edit distance; -1 when n is 0. */
 int cli_nearest(const char *word, const char *const *words, int n);
+/* The same, and -1 where none is near: with more edits than half the word a hint would only mislead. */
+int cli_hint(const char *word, const char *const *words, int n);
 
 void cli_help_verb(FILE *f, const cli_verb *v);
 /* The man page, in roff, of all verbs. */

@@ -11,7 +11,7 @@
 
 typedef struct {
     cli_common common;
-    const char *type, *out;
+    const char *type, *out, *name;
 } cut_args;
 
 static bool show_progress(void *ud, uint64_t done, uint64_t total) {
@@ -34,8 +34,8 @@ static int report(const cut_args *a, const cut_opts *o, const cut_result *r) {
     cli_printf("%s: %s, %d tensors, %s from %s\n", o->out, o->recipe->name, (int)r->n_tensor,
                cli_size_text(after, r->data_bytes), cli_size_text(before, r->source_bytes));
     if (r->n_left_out > 0) {
-        cli_printf("%d tensors were left out: vision, audio, and keys and values of layers that use another layer's\n",
-                   (int)r->n_left_out);
+        cli_printf("%d tensors were left out: vision, audio, and what is never read, such as keys and values of layers "
+                   "that use another layer's\n", (int)r->n_left_out);
     }
     return CLI_DONE;
 }
@@ -51,10 +51,9 @@ static int check_folder(const cli_common *c) {
 
 static int run(const void *args) {
     const cut_args *a = args;
-    cut_opts o = {.source = a->common.pos[0], .out = a->out,
+    cut_opts o = {.source = a->common.pos[0], .out = a->out, .name = a->name,
                   .n_threads = a->common.n_threads > 0 ? a->common.n_threads : ct_n_cores()};
-    if (cli_recipe_arg(&o.recipe, "cut", a->type) != 0) return CLI_USAGE;
-    if (!o.out) return cli_fail(CLI_USAGE, "cut", "--out FILE is missing");
+    if (cli_recipe_arg(&o.recipe, "cut", a->type) != 0 || cli_out_arg("cut", o.out) != 0) return CLI_USAGE;
     if (check_folder(&a->common) != CLI_DONE) return CLI_FAILED;
     cli_catch_interrupt();
     cli_bar bar = cli_bar_begin("writing", "MiB");
@@ -72,6 +71,8 @@ static const cli_opt opts[] = {
      "Type of the matrices: " CLI_RECIPE_NAMES ". Rows that do not fill its blocks get the nearest type that fits."},
     {"--out", 'o', CLI_TEXT, offsetof(cut_args, out), "FILE", 0, 0,
      "The GGUF to write; appears only when it is complete."},
+    {"--name", 0, CLI_TEXT, offsetof(cut_args, name), "TEXT", 0, 0,
+     "Name of the model in the file (general.name). Default: the name in a GGUF, the name of a folder."},
 };
 
 const cli_verb cli_verb_cut = {
@@ -79,7 +80,8 @@ const cli_verb cli_verb_cut = {
     .brief = "write a model as GGUF in another type",
     .synopsis = "MODEL --type TYPE --out FILE",
     .about = "From a GGUF or a Hugging Face folder, tensor by tensor, in a few MiB of memory. Norms, scalars, the router "
-             "and rope_freqs stay F32, per_layer_model_proj BF16. Vision and audio towers of a folder are left out.\n\n"
+             "and rope_freqs stay F32, per_layer_model_proj BF16. Of a folder, vision and audio towers are left out, "
+             "as is what is never read; of a GGUF, every tensor is kept, and every key that is not about types.\n\n"
              "Every matrix gets the one type that was asked for (q4_k_m is a mix of two); choosing types by a size "
              "(--fit) and by the importance of weights (--calibrate) will come later.",
     .opts = opts,

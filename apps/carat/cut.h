@@ -10,6 +10,7 @@ typedef bool (*cut_progress_fn)(void *ud, uint64_t done, uint64_t total);
 
 typedef struct {
     const char *source, *out;
+    const char *name;            /* general.name; NULL = the source's, for a folder the folder's name */
     const cli_recipe *recipe;
     int32_t n_threads;           /* >= 1; the file does not depend on it */
     cut_progress_fn progress;    /* may be NULL */
@@ -21,7 +22,8 @@ typedef struct {
     uint64_t source_bytes, data_bytes; /* of the tensors, before and after */
 } cut_result;
 
-/* Memory needed is a few MiB a thread, whatever the model. Nothing is left at `out` on failure. */
+/* Memory needed is a few MiB a thread, whatever the model. Nothing is left at `out` on failure;
+ * EINVAL where it is one of the files being read. */
 int cut_write(cut_result *res, const cut_opts *o, carat_error *err);
 
 #endif

@@ -111,10 +111,10 @@ static int convert_tensor(cutter *c, const ct_tensor *to, const ct_tensor *from,
     return 0;
 }
 
-static int write_rope_freqs(cutter *c, const cut_source *s, const ct_tensor *t, carat_error *err) {
+static int write_rope_freqs(cutter *c, const ct_config *config, const ct_tensor *t, carat_error *err) {
     float *x = ct_alloc_array((size_t)t->n_elem, sizeof *x);
     if (!x) return CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %s", c->o->out, t->name);
-    cli_rope_freqs(x, (int32_t)t->n_elem, (int32_t)(s->partial_rotary * (float)t->n_elem));
+    cli_rope_freqs(config, x);
     int rc = ct_gguf_write(c->w, x, (size_t)t->n_elem * sizeof *x, err);
     ct_free(x);
     return rc ? rc : advance(c, (uint64_t)t->n_elem * sizeof *x, err);
@@ -135,7 +135,7 @@ static void keep_other_types(cut_source *s) {
 static int write_tensors(cutter *c, const cut_source *s, carat_error *err) {
     for (size_t i = 0; i < s->n; i++) {
         const ct_tensor *t = &s->t[i], *from = s->from[i];
-        if (!from) CT_TRY(write_rope_freqs(c, s, t, err));
+        if (!from) CT_TRY(write_rope_freqs(c, &s->model.config, t, err));
         else if (from->dtype == t->dtype && !s->plus_one[i]) CT_TRY(copy_tensor(c, from, err));
         else CT_TRY(convert_tensor(c, t, from, s->plus_one[i], err));
     }
@@ -145,7 +145,7 @@ static int write_tensors(cutter *c, const cut_source *s, carat_error *err) {
 static int write_file(cutter *c, cut_source *s, cut_result *res, carat_error *err) {
     cli_recipe_assign(c->o->recipe, s->t, s->n);
     keep_other_types(s);
-    CT_TRY(cut_source_put_keys(s, c->w, c->o->recipe, err));
+    CT_TRY(cut_source_put_keys(s, c->w, c->o->recipe, c->o->name, err));
     for (size_t i = 0; i < s->n; i++) {
         const ct_tensor *t = &s->t[i];
         CT_TRY(ct_gguf_put_tensor(c->w, t->name, t->dtype, t->rank, t->shape, err));
@@ -160,6 +160,17 @@ static int write_file(cutter *c, cut_source *s, cut_result *res, carat_error *er
     return ct_gguf_writer_finish(c->w, err);
 }
 
+static int begin_file(cutter *c, const cut_source *s, carat_error *err) {
+    const cut_opts *o = c->o;
+    if (cut_source_reads(s, o->out)) {
+        return CT_FAIL(err, CARAT_EINVAL, "%s: is a file of the model that is read, expected another to write", o->out);
+    }
+    c->x = ct_alloc_array((size_t)o->n_threads * PART_VALUES, sizeof *c->x);
+    c->dst = ct_alloc_array((size_t)o->n_threads * PART_VALUES, sizeof *c->x);
+    if (!c->x || !c->dst) return CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %d threads", o->out, (int)o->n_threads);
+    return ct_gguf_writer_new(&c->w, o->out, err);
+}
+
 int cut_write(cut_result *res, const cut_opts *opts, carat_error *err) {
     cut_opts o = *opts;
     if (o.n_threads > MAX_THREAD) o.n_threads = MAX_THREAD;
@@ -167,10 +178,7 @@ int cut_write(cut_result *res, const cut_opts *opts, carat_error *err) {
     cut_source s;
     *res = (cut_result){0};
     CT_TRY(cut_source_open(&s, o.source, err));
-    c.x = ct_alloc_array((size_t)o.n_threads * PART_VALUES, sizeof *c.x);
-    c.dst = ct_alloc_array((size_t)o.n_threads * PART_VALUES, sizeof *c.x);
-    int rc = c.x && c.dst ? ct_gguf_writer_new(&c.w, o.out, err)
-                          : CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %d threads", o.out, (int)o.n_threads);
+    int rc = begin_file(&c, &s, err);
     if (rc == 0) rc = write_file(&c, &s, res, err);
     ct_gguf_writer_free(&c.w);
     ct_free(c.x);

@@ -1,28 +1,33 @@
-/* Hyperparameters of a Gemma text model as GGUF keys. `synth` fills them from a table, `cut` from a config.json; here
- * they get the names and value types that published files use. Arrays are written where values differ by layer. */
+/* What a Gemma text model is called in a GGUF: its hyperparameters as keys, with the names and value types that
+ * published files use, and its tensors by their row in model/names.def. Writes what `cut` read and what `synth` made up
+ * alike. Arrays are written where values differ by layer. */
 #ifndef CLI_GEMMA_KEYS_H
 #define CLI_GEMMA_KEYS_H
 
 #include "formats/gguf_write.h"
+#include "model/config.h"
 
-enum { CLI_MAX_LAYER = 256 };
+/* Tensors of a layer. */
+typedef enum {
+#define X(field, kind, gguf, hf) CLI_##field,
+#include "model/names.def"
+#undef X
+    CLI_N_LAYER_TENSOR
+} cli_layer_tensor;
 
-typedef struct {
-    const char *arch; /* "gemma4" or "gemma3" */
-    int32_t n_layer, d_model, n_ctx, n_head;
-    int32_t n_head_kv[CLI_MAX_LAYER], d_ff[CLI_MAX_LAYER];
-    bool sliding[CLI_MAX_LAYER];
-    int32_t d_head, d_head_swa; /* of global and of sliding layers */
-    int32_t w_swa, n_kv_shared;
-    int32_t d_ple;              /* 0 = none */
-    int32_t n_expert, n_expert_used, d_ff_exp; /* 0 = dense */
-    float eps, rope_base, rope_base_swa, softcap; /* softcap 0 = none (the key is left out) */
-    float rope_factor;          /* linear scaling of global layers; 0 or 1 = none */
-    float attn_scale;           /* written where not 0: the factor of q·k, where the architecture's default is wrong */
-} cli_gemma_keys;
+/* "attn_q.weight"; "self_attn.q_proj.weight", or NULL where folders have no such tensor. */
+const char *cli_gguf_name(cli_layer_tensor t);
+const char *cli_hf_name(cli_layer_tensor t);
 
-void cli_gemma_keys_put(ct_gguf_writer *w, const cli_gemma_keys *k);
-/* rope_freqs.weight of Gemma 4: divisors that let the first n_rotated of n pairs turn and hold the others still. */
-void cli_rope_freqs(float *out, int32_t n, int32_t n_rotated);
+/* A configuration that GGUF keys cannot tell is EUNSUPPORTED. */
+int cli_gemma_keys_check(const ct_config *c, const char *where, carat_error *err);
+/* general.architecture, type and name. */
+void cli_gemma_keys_put_general(ct_gguf_writer *w, const ct_config *c, const char *name, size_t name_len);
+/* All others; c has been checked. */
+void cli_gemma_keys_put(ct_gguf_writer *w, const ct_config *c);
+
+/* rope_freqs.weight of Gemma 4, [n] divisors for n pairs of the full layers: which turn, and which are held still. */
+int64_t cli_rope_freqs_len(const ct_config *c);
+void cli_rope_freqs(const ct_config *c, float *out);
 
 #endif

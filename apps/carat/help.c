@@ -8,6 +8,33 @@
 
 enum { WIDTH = 80, HELP_COLUMN = 26 };
 
+/* Examples stand together here, because together they are the tour a newcomer takes. What a line does, then the line;
+ * at most 76 columns. */
+static const struct {
+    const char *verb, *what, *line;
+} examples[] = {
+    {"run", "A story from the bundled model:", "carat run -p \"Tell me a story about a cat and a red ball.\""},
+    {"run", "The likeliest answer of a real model, always the same:",
+     "carat run gemma-4-E2B-it-Q4_0.gguf -p \"Why is the sky blue?\" --temp 0"},
+    {"run", "A file to summarise, thoughts shown apart:",
+     "{ echo \"Summarise:\"; cat notes.txt; } | carat run model.gguf --think on"},
+    {"run", "For a script: the text alone, and why it ended:",
+     "carat run model.gguf -f prompt.txt --json | jq -r '.text, .stop'"},
+    {"inspect", "Which bytes are what, and does it fit in 4 GiB with a context of 8192?",
+     "carat inspect model.gguf -c 8192 --ram 4G"},
+    {"tokenize", "How many tokens is this file?", "carat tokenize model.gguf --json < notes.txt | jq .tokens"},
+    {"tokenize", "There and back:",
+     "carat tokenize model.gguf --ids \"Hi there\" | carat tokenize model.gguf -d -"},
+    {"logits", "The logits behind three tokens, and every layer on the way:",
+     "carat logits model.gguf --tokens 2,4,6 --out logits.npy --taps layers"},
+    {"weigh", "Perplexity as llama.cpp's tool measures it:", "carat weigh model.gguf --text wiki.test.raw"},
+    {"weigh", "Bits per byte of a whole text, to compare any two models:",
+     "carat weigh model.gguf --text notes.txt --windows full -c 2048 --json"},
+    {"cut", "A Hugging Face folder as an 8-bit GGUF:", "carat cut path/to/folder --type q8_0 --out model.gguf"},
+    {"synth", "An E2B to measure with, without a download:", "carat synth e2b --type q4_0 --out e2b.gguf"},
+};
+enum { N_EXAMPLE = sizeof examples / sizeof *examples };
+
 /* Columns a UTF-8 text takes, one per code point. */
 static int columns(const char *s, size_t n) {
     int w = 0;
@@ -73,6 +100,13 @@ void cli_help_verb(FILE *f, const cli_verb *v) {
     for (size_t i = 0; i < v->n_opts; i++) print_opt(f, &v->opts[i]);
     if (v->n_opts) fputc('\n', f);
     for (size_t i = v->n_opts; i < cli_opts_count(v); i++) print_opt(f, cli_opts_at(v, i));
+    bool any = false;
+    for (int i = 0; i < N_EXAMPLE; i++) {
+        if (strcmp(examples[i].verb, v->name) != 0) continue;
+        if (!any) fprintf(f, "\nexamples:\n");
+        any = true;
+        fprintf(f, "  %s\n    %s\n", examples[i].what, examples[i].line);
+    }
 }
 
 /* ---- man page ---- */
@@ -126,13 +160,28 @@ void cli_help_man(FILE *f, const cli_verb *const *verbs, int n) {
           "units (KiB, MiB, GiB).\n.SH COMMON OPTIONS\nEvery verb takes these.\n",
           f);
     for (size_t i = verbs[0]->n_opts; i < cli_opts_count(verbs[0]); i++) man_opt(f, cli_opts_at(verbs[0], i));
+    fputs(".PP\nNumbers are decimal. An option that is given twice counts as it was given last.\n"
+          "What follows \\fB\\-\\-\\fR is no option, whatever it looks like.\n", f);
     for (int i = 0; i < n; i++) {
         fprintf(f, ".SH CARAT %s\n", verbs[i]->name);
         roff(f, verbs[i]->about);
         fputc('\n', f);
         for (size_t j = 0; j < verbs[i]->n_opts; j++) man_opt(f, &verbs[i]->opts[j]);
     }
-    fputs(".SH EXIT STATUS\n0: done. 1: the work failed. 2: the command line is wrong. 130: ended by a second Ctrl\\-C.\n"
+    fputs(".SH EXAMPLES\n", f);
+    for (int i = 0; i < N_EXAMPLE; i++) {
+        fputs(".TP\n", f);
+        roff(f, examples[i].what);
+        fputs("\n.nf\n\\fB", f);
+        roff(f, examples[i].line);
+        fputs("\\fR\n.fi\n", f);
+    }
+    fputs(".SH EXIT STATUS\n.TP\n0\nDone. Also when Ctrl\\-C ended an answer, or whoever read the output went away.\n"
+          ".TP\n1\nThe work failed.\n.TP\n2\nThe command line is wrong.\n.TP\n130\nEnded by a second Ctrl\\-C.\n.PP\n"
+          "Errors are one line on standard error that begins with\n.BR \"carat: \" .\n"
+          ".SH ENVIRONMENT\n.TP\n\\fBNO_COLOR\\fR\nWhere set, thoughts are not dimmed on a terminal.\n"
+          ".SH FILES\n.TP\n\\fBmodels/carat\\-story\\-e.gguf\\fR\n"
+          "The bundled model, looked for in the folder beside the program's, then in share/carat.\n"
           ".SH SEE ALSO\nThe library is documented in its header,\n.IR carat.h .\n",
           f);
 }

@@ -155,11 +155,11 @@ static void put_id(ct_gguf_writer *w, const vocab *v, const char *key, int64_t i
     if (id >= 0 && (uint64_t)id < v->n) ct_gguf_put_u32(w, key, (uint32_t)id);
 }
 
-/* The first of the two documents that has the key. */
+/* The first of the two documents that has the key; in the second, the part about text goes first. */
 static ct_json_val from_either(const ct_json *generation, const ct_json *config, const char *key) {
-    ct_json_val v = ct_json_get(ct_json_root(generation), key);
-    if (absent(v)) v = ct_json_get(hf_config_text(config), key);
-    return absent(v) ? ct_json_get(ct_json_root(config), key) : v;
+    ct_json_val root = ct_json_root(config), v = ct_json_get(ct_json_root(generation), key);
+    if (absent(v)) v = ct_json_get(ct_json_get(root, "text_config"), key);
+    return absent(v) ? ct_json_get(root, key) : v;
 }
 
 /* GGUF has three names for ids that end generation: end of text, of turn, of message. */

@@ -64,7 +64,7 @@ static int measure(const carat_model *m, ledger *l) {
     for (int i = 0; i < CARAT_N_ROLE; i++) l->tensor_bytes += l->info.role[i].bytes;
     int status = probe(m, l->args->n_ctx, 0, &l->need, &l->n_ctx);
     if (!status) status = probe_growth(m, l);
-    if (!status && inspect_files_open(&l->files, l->args->common.pos[0], &l->info, &err)) {
+    if (!status && inspect_files_open(&l->files, l->args->common.pos[0], &err)) {
         status = cli_fail_err("inspect", &err);
     }
     return status;
@@ -153,10 +153,8 @@ static void print_facts(const ledger *l) {
     cli_printf("layers      %d of width %d", (int)f->n_layer, (int)f->d_model);
     if (inspect_n_shared_kv(l->files)) cli_printf(", the last %d share keys and values", inspect_n_shared_kv(l->files));
     cli_put("\n", 1);
-    if (*inspect_layers(l->files)) {
-        cli_printf("            %s (S sliding window of %s tokens, F full attention)\n", inspect_layers(l->files),
-                   cli_count_text(a, f->w_swa));
-    }
+    cli_printf("            %s (S sliding window of %s tokens, F full attention)\n", inspect_layers(l->files),
+               cli_count_text(a, f->w_swa));
     cli_printf("vocabulary  %s tokens\n", cli_count_text(a, f->n_vocab));
     cli_printf("context     %s tokens in training\n", cli_count_text(a, f->n_ctx_train));
     if (f->n_expert) cli_printf("experts     %d a layer, %d used for a token\n", (int)f->n_expert, (int)f->n_expert_used);

@@ -10,11 +10,10 @@
 typedef struct inspect_files inspect_files;
 
 /* Opens the GGUF or folder again, for its directory. Gives *out: inspect_files_close. */
-int inspect_files_open(inspect_files **out, const char *path, const carat_model_info *info, carat_error *err);
+int inspect_files_open(inspect_files **out, const char *path, carat_error *err);
 void inspect_files_close(inspect_files **f);
 
-/* "SSSSF SSSSF": S for a sliding-window layer, F for one of full attention; "" when the file does not list them.
- * Points into f. */
+/* "SSSSF SSSSF": S for a sliding-window layer, F for one of full attention. Points into f. */
 const char *inspect_layers(const inspect_files *f);
 /* Layers at the end that use the keys and values of an earlier one. */
 int inspect_n_shared_kv(const inspect_files *f);

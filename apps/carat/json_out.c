@@ -74,6 +74,8 @@ void cli_json_add(cli_json *a, cli_json *v) {
 void cli_json_add_int(cli_json *a, int64_t v) { cli_json_add(a, json_integer(v)); }
 void cli_json_add_text(cli_json *a, const char *s, size_t n) { cli_json_add(a, text_value(n ? s : "", n)); }
 
+void cli_json_free(cli_json *v) { json_decref(v); }
+
 int cli_json_print(cli_json *v, const char *verb) {
     char *text = failed ? NULL : json_dumps(v, JSON_REAL_PRECISION(12));
     json_decref(v);

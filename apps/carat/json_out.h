@@ -27,6 +27,7 @@ void cli_json_add(cli_json *a, cli_json *v);
 void cli_json_add_int(cli_json *a, int64_t v);
 void cli_json_add_text(cli_json *a, const char *s, size_t n);
 
+void cli_json_free(cli_json *v);
 /* Print to stdout as one line, and free. Returns the exit status. */
 int cli_json_print(cli_json *v, const char *verb);
 

@@ -25,13 +25,15 @@ typedef struct {
 
 #define AT(field) offsetof(logits_args, field)
 static const cli_opt opts[] = {
-    {"--tokens", 0, CLI_TEXT, AT(tokens), "IDS", 0, 0, "The tokens to evaluate: 2,4,6."},
+    {"--tokens", 0, CLI_TEXT, AT(tokens), "IDS", 0, 0,
+     "The ids of the tokens to evaluate: 2,4,6. Nothing is put in front."},
     {"--prompt", 'p', CLI_TEXT, AT(prompt), "TEXT", 0, 0, "Evaluate the tokens of this text, <bos> in front."},
     {"--special", 0, CLI_FLAG, AT(special), NULL, 0, 0, "Read control tokens such as <|turn> in the text of -p."},
     {"--out", 'o', CLI_TEXT, AT(out), "F.npy", 0, 0, "Write the logits here: float32 [tokens, vocabulary]."},
     {"--taps", 0, CLI_TEXT, AT(taps), "DIR", 0, 0,
-     "Also write each named intermediate to DIR/NAME.npy: float32 [tokens, width]. DIR is made if need be."},
-    {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX, "Context to make room for. Default: the tokens given."},
+     "Also write each named intermediate to DIR/NAME.npy (as L00.out.npy): float32 [tokens, width]. DIR is made if need be."},
+    {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
+     "Tokens to make room for. Default: as many as are given."},
     {"--chunk", 0, CLI_INT, AT(n_chunk), "N", 1, 65536, "Tokens evaluated at once. The logits do not depend on it. Default: 256."},
 };
 
@@ -145,11 +147,13 @@ static int evaluate(writer *w, const carat_model *m, const int32_t *tok, size_t 
     carat_session *s = NULL;
     carat_error err;
     if (a->n_ctx && n > (size_t)a->n_ctx) {
-        return cli_fail(CLI_FAILED, "logits", "%zu tokens, the context holds %d: give a larger -c", n, (int)a->n_ctx);
+        return cli_fail(CLI_FAILED, "logits", "%zu tokens, the context holds %d: give a larger -c, %zu or more", n,
+                        (int)a->n_ctx, n);
     }
     carat_session_opts o = cli_session_opts(&a->common, a->n_ctx ? a->n_ctx : (int32_t)n);
     o.kv = CARAT_KV_F32;
     o.n_chunk = a->n_chunk;
+    o.n_logits = 16; /* rows share one walk over the output head */
     o.progress = on_progress;
     o.progress_ud = w;
     if (a->taps) {
@@ -172,7 +176,9 @@ static int evaluate(writer *w, const carat_model *m, const int32_t *tok, size_t 
 }
 
 static int check_args(const logits_args *a) {
-    if (!a->out) return cli_fail(CLI_USAGE, "logits", "--out: missing; name the .npy file to write");
+    if (!a->out || !*a->out) return cli_fail(CLI_USAGE, "logits", "--out: missing; name the .npy file to write");
+    if (strcmp(a->out, "-") == 0) return cli_fail(CLI_USAGE, "logits", "--out: writes no pipe; name the .npy file to write");
+    if (a->taps && !*a->taps) return cli_fail(CLI_USAGE, "logits", "--taps: name the folder to write to");
     if (!a->tokens == !a->prompt) return cli_fail(CLI_USAGE, "logits", "give --tokens IDS or -p TEXT, one of them");
     if (a->special && !a->prompt) return cli_fail(CLI_USAGE, "logits", "--special: goes with -p");
     return CLI_DONE;
@@ -199,12 +205,13 @@ static int run(const void *p) {
     if (!status) status = evaluate(&w, m, tok, n);
     if (!status) {
         cli_json *o = a->common.json ? report(&w) : NULL;
-        if (!a->common.json) {
+        status = close_files(&w);
+        if (o && !status) status = cli_json_print(o, "logits");
+        else if (o) cli_json_free(o);
+        else if (!status) {
             fprintf(stderr, "%lld tokens x %d logits to %s%s%s\n", (long long)n, (int)w.n_vocab, a->out,
                     a->taps ? ", taps to " : "", a->taps ? a->taps : "");
         }
-        status = close_files(&w);
-        if (o && !status) status = cli_json_print(o, "logits");
     }
     cli_npy_discard(&w.logits);
     for (int i = 0; i < w.n_tap; i++) cli_npy_discard(&w.tap[i].f);
@@ -217,7 +224,7 @@ static int run(const void *p) {
 const cli_verb cli_verb_logits = {
     .name = "logits",
     .brief = "write logits, and layers' intermediates, as .npy",
-    .synopsis = "MODEL",
+    .synopsis = "MODEL (--tokens IDS|-p TEXT) --out F.npy",
     .about = "Evaluates tokens with an f32 KV cache and writes the logits of every position, after soft-capping, as a "
              "NumPy file. With --taps each layer's named intermediates are written too, for comparison with another "
              "implementation layer by layer.",

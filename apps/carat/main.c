@@ -19,8 +19,14 @@ static void print_help(FILE *f) {
     fprintf(f, "carat %s: run Gemma 4 in the fewest bytes, and weigh what the bytes buy\n\n"
                "usage: carat VERB [arguments] [options]\n\nverbs:\n", carat_version());
     for (int i = 0; i < N_VERB; i++) fprintf(f, "  %-10s %s\n", verbs[i]->name, verbs[i]->brief);
-    fprintf(f, "\nMODEL is a .gguf file or a Hugging Face folder; carat run uses the bundled model without one.\n"
-               "carat VERB --help lists a verb's options, carat --version and carat --help-man print what they say.\n");
+    fprintf(f, "\nMODEL is a .gguf file or a Hugging Face folder; carat run without one uses the\n"
+               "bundled model, which tells small stories.\n"
+               "\nfirst steps:\n"
+               "  carat run -p \"Tell me a story about a cat.\"\n"
+               "  carat run model.gguf -p \"Why is the sky blue?\" --stats\n"
+               "  carat inspect model.gguf\n"
+               "\ncarat VERB --help explains a verb: options with their defaults, and examples.\n"
+               "carat --version prints the version, carat --help-man the manual page (roff).\n");
 }
 
 static const cli_verb *find_verb(const char *name) {
@@ -31,15 +37,24 @@ static const cli_verb *find_verb(const char *name) {
 }
 
 static int unknown_verb(const char *word) {
+    static const char *const flags[] = {"--help", "--version", "--help-man"};
+    static const char *const later[] = {"chat", "bench", "serve"}; /* promised, and looked for */
     const char *names[N_VERB];
     for (int i = 0; i < N_VERB; i++) names[i] = verbs[i]->name;
-    if (word[0] == '-') {
-        static const char *const flags[] = {"--help", "--version", "--help-man"};
-        return cli_fail(CLI_USAGE, NULL, "%s: no such flag before a verb; did you mean %s? (carat --help lists verbs)", word,
-                        flags[cli_nearest(word, flags, 3)]);
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(word, later[i]) == 0) {
+            return cli_fail(CLI_USAGE, NULL, "%s: not in this version yet (carat --help lists the verbs there are)", word);
+        }
     }
-    return cli_fail(CLI_USAGE, NULL, "%s: no such verb; did you mean %s? (carat --help lists all)", word,
-                    names[cli_nearest(word, names, N_VERB)]);
+    if (*word == '\0') return cli_fail(CLI_USAGE, NULL, "the verb is an empty word (carat --help lists the verbs)");
+    const bool flag = word[0] == '-';
+    const int near = flag ? cli_hint(word, flags, 3) : cli_hint(word, names, N_VERB);
+    if (near < 0) {
+        return cli_fail(CLI_USAGE, NULL, "%s: no such %s (carat --help lists the verbs)", word,
+                        flag ? "flag before a verb" : "verb");
+    }
+    return cli_fail(CLI_USAGE, NULL, "%s: no such %s; did you mean %s? (carat --help lists the verbs)", word,
+                    flag ? "flag before a verb" : "verb", flag ? flags[near] : names[near]);
 }
 
 static int run_verb(const cli_verb *v, int argc, char **argv) {
@@ -59,7 +74,7 @@ int main(int argc, char **argv) {
         return CLI_USAGE;
     }
     const char *word = argv[1];
-    if (strcmp(word, "--version") == 0) {
+    if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0 || strcmp(word, "version") == 0) {
         cli_printf("carat %s\n", carat_version());
         return cli_end(NULL, CLI_DONE);
     }

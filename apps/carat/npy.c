@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/half.h"
@@ -40,6 +41,12 @@ static int write_header(cli_npy *f, carat_error *err) {
 int cli_npy_open(cli_npy **out, const char *path, int32_t n_col, carat_error *err) {
     *out = NULL;
     const size_t len = strlen(path);
+    /* The finished file takes its name by rename, which would replace a device (/dev/null) for everyone. */
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        return CT_FAIL(err, CARAT_EIO, "%s: is %s, expected the name of a file to write", path,
+                       S_ISDIR(st.st_mode) ? "a folder" : "no regular file");
+    }
     cli_npy *f = ct_alloc(sizeof *f);
     if (!f) return CT_FAIL(err, CARAT_ENOMEM, "%s: out of memory", path);
     f->n_col = n_col;

@@ -2,9 +2,11 @@
 #include "open.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -39,8 +41,8 @@ const char *cli_model_path(const cli_common *c, char *buf, size_t cap) {
     }
     (void)snprintf(buf, cap, "%s/models/%s", CARAT_DATADIR, BUNDLED);
     if (ct_path_exists(buf)) return buf;
-    cli_fail(CLI_FAILED, c->verb, "the bundled model %s is in neither ../models beside the program nor %s/models: name a MODEL",
-             BUNDLED, CARAT_DATADIR);
+    cli_fail(CLI_FAILED, c->verb, "the bundled model %s is neither in ../models beside the program nor in %s/models: name a "
+             "MODEL, as in carat %s model.gguf", BUNDLED, CARAT_DATADIR, c->verb);
     return NULL;
 }
 
@@ -49,10 +51,21 @@ int cli_model_open(carat_model **out, const cli_common *c, const char *path, boo
     o.vocab_only = vocab_only;
     o.cpu = c->cpu;
     carat_error err;
+    if (*path == '\0') return cli_fail(CLI_USAGE, c->verb, "MODEL is an empty word: name a .gguf file or a folder");
+    if (!ct_path_exists(path) && errno == ENOENT) {
+        /* The likeliest slip of a first day: the prompt as a bare word. */
+        const bool prompt = strcmp(c->verb, "run") == 0;
+        return cli_fail(CLI_FAILED, c->verb, "%s: No such file or directory: MODEL is a .gguf file or a Hugging Face folder%s",
+                        path, prompt ? " (a prompt goes behind -p)" : "");
+    }
     const int rc = carat_model_open(out, path, &o, &err);
     if (rc == 0) return CLI_DONE;
-    /* The one argument a caller can get wrong here is the level. */
-    if (rc == CARAT_EINVAL && c->cpu) return cli_fail(CLI_USAGE, c->verb, "--cpu: %s", err.msg);
+    /* The one argument a caller can get wrong here is the level; the model's name in front of it would mislead. */
+    if (rc == CARAT_EINVAL && c->cpu) {
+        const size_t n = strlen(path);
+        const bool named = strncmp(err.msg, path, n) == 0 && strncmp(err.msg + n, ": ", 2) == 0;
+        return cli_fail(CLI_USAGE, c->verb, "--cpu: %s", named ? err.msg + n + 2 : err.msg);
+    }
     return cli_fail_err(c->verb, &err);
 }
 
@@ -65,53 +78,86 @@ carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx) {
     return o;
 }
 
-cli_need cli_session_need(const carat_session *s) {
-    carat_session_stats st;
-    carat_session_get_stats(s, &st);
-    cli_need n = {.kv = st.kv_bytes, .scratch = st.scratch_bytes, .model = st.model_bytes};
-    n.weights = st.mapped_bytes > st.ple_table_bytes ? st.mapped_bytes - st.ple_table_bytes : 0;
+static cli_need sum_need(const carat_session_stats *st, uint64_t kv, uint64_t scratch) {
+    cli_need n = {.kv = kv, .scratch = scratch, .model = st->model_bytes};
+    n.weights = st->mapped_bytes > st->ple_table_bytes ? st->mapped_bytes - st->ple_table_bytes : 0;
     n.total = n.weights + n.kv + n.scratch + n.model;
     return n;
 }
 
+cli_need cli_session_need(const carat_session *s) {
+    carat_session_stats st;
+    carat_session_get_stats(s, &st);
+    return sum_need(&st, st.kv_bytes, st.scratch_bytes);
+}
+
+int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err) {
+    uint64_t kv, scratch;
+    int rc = carat_session_estimate(m, o, &kv, &scratch, err);
+    if (rc) return rc;
+    /* What the model holds by itself only a session tells: the smallest there is. */
+    carat_session_opts tiny = carat_session_opts_default();
+    tiny.n_ctx = tiny.n_chunk = tiny.n_threads = 1;
+    carat_session *s = NULL;
+    rc = carat_session_new(&s, m, &tiny, err);
+    if (rc) return rc;
+    carat_session_stats st;
+    carat_session_get_stats(s, &st);
+    *out = sum_need(&st, kv, scratch);
+    carat_session_free(&s);
+    return 0;
+}
+
+static int check_ram(const carat_model *m, const cli_common *c, const carat_session_opts *o) {
+    carat_error err;
+    cli_need n;
+    if (c->ram == 0) return CLI_DONE;
+    if (cli_need_estimate(&n, m, o, &err)) return cli_fail_err(c->verb, &err);
+    if (n.total <= c->ram) return CLI_DONE;
+    cli_text limit, total, weights, kv, rest, ctx = "";
+    if (o->n_ctx) (void)snprintf(ctx, sizeof ctx, " for %d tokens", (int)o->n_ctx);
+    return cli_fail(CLI_FAILED, c->verb,
+                    "--ram %s: needs %s (weights %s, KV cache %s%s, buffers and vocabulary %s): give --ram %.0fM or more, "
+                    "a smaller -c, or a smaller model",
+                    cli_size_text(limit, c->ram), cli_size_text(total, n.total), cli_size_text(weights, n.weights),
+                    cli_size_text(kv, n.kv), ctx, cli_size_text(rest, n.scratch + n.model),
+                    (double)((n.total + (1 << 20) - 1) >> 20));
+}
+
 int cli_session_open(carat_session **out, const carat_model *m, const cli_common *c, const carat_session_opts *o) {
     carat_error err;
-    if (carat_session_new(out, m, o, &err)) return cli_fail_err(c->verb, &err);
-    if (c->ram == 0) return CLI_DONE;
-    /* Its memory is reserved, but hardly any of it has been touched: refusing it now is early enough. */
-    const cli_need n = cli_session_need(*out);
-    if (n.total <= c->ram) return CLI_DONE;
-    const int32_t n_ctx = carat_session_n_ctx(*out);
-    carat_session_free(out);
-    cli_text limit, total, weights, kv, rest;
-    return cli_fail(CLI_FAILED, c->verb,
-                    "--ram %s: needs %s (weights %s, KV cache %s for %d tokens, buffers and vocabulary %s): give --ram "
-                    "%.0fM or more, a smaller -c, or a smaller model",
-                    cli_size_text(limit, c->ram), cli_size_text(total, n.total), cli_size_text(weights, n.weights),
-                    cli_size_text(kv, n.kv), (int)n_ctx, cli_size_text(rest, n.scratch + n.model),
-                    (double)((n.total + (1 << 20) - 1) >> 20));
+    carat_model_info info;
+    carat_model_get_info(m, &info);
+    if (o->n_ctx > info.n_ctx_train) {
+        return cli_fail(CLI_FAILED, c->verb, "context of %d tokens, the model was trained for %d: give a -c of at most %d, or "
+                        "less text", (int)o->n_ctx, (int)info.n_ctx_train, (int)info.n_ctx_train);
+    }
+    const int status = check_ram(m, c, o);
+    if (status) return status;
+    return carat_session_new(out, m, o, &err) ? cli_fail_err(c->verb, &err) : CLI_DONE;
 }
 
 /* ---- text ---- */
 
-static int read_stdin(char **out, size_t *n, const char *verb) {
+/* To the end of what no one knows the size of: a pipe, a terminal, a device. */
+static int read_stream(char **out, size_t *n, int fd, const char *name, const char *verb) {
     void *buf = NULL;
     size_t cap = 0, len = 0;
     for (;;) {
         if (len > MAX_TEXT) {
             ct_free(buf);
-            return cli_fail(CLI_FAILED, verb, "stdin: more than 1 GiB of text");
+            return cli_fail(CLI_FAILED, verb, "%s: more than 1 GiB of text", name);
         }
         if (!ct_grow(&buf, &cap, len + 65536, 1)) {
             ct_free(buf);
-            return cli_fail(CLI_FAILED, verb, "stdin: out of memory after %zu bytes", len);
+            return cli_fail(CLI_FAILED, verb, "%s: out of memory after %zu bytes", name, len);
         }
-        const ssize_t got = read(STDIN_FILENO, (char *)buf + len, cap - len - 1);
+        const ssize_t got = read(fd, (char *)buf + len, cap - len - 1);
         if (got == 0) break;
         if (got < 0 && errno == EINTR && !cli_interrupted()) continue;
         if (got < 0) {
             ct_free(buf);
-            return cli_fail(CLI_FAILED, verb, "stdin: cannot be read: %s", strerror(errno));
+            return cli_fail(CLI_FAILED, verb, "%s: cannot be read: %s", name, strerror(errno));
         }
         len += (size_t)got;
     }
@@ -123,7 +169,17 @@ static int read_stdin(char **out, size_t *n, const char *verb) {
 
 int cli_read_text(char **out, size_t *n, const char *path, const char *verb) {
     *out = NULL;
-    if (strcmp(path, "-") == 0) return read_stdin(out, n, verb);
+    *n = 0;
+    if (strcmp(path, "-") == 0) return read_stream(out, n, STDIN_FILENO, "stdin", verb);
+    if (*path == '\0') return cli_fail(CLI_USAGE, verb, "the name of the text's file is an empty word");
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode)) { /* a shell's <(command), /dev/stdin */
+        const int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0) return cli_fail(CLI_FAILED, verb, "%s: %s", path, strerror(errno));
+        const int status = read_stream(out, n, fd, path, verb);
+        close(fd);
+        return status;
+    }
     carat_error err;
     if (ct_read_file(out, n, path, MAX_TEXT, &err)) return cli_fail_err(verb, &err);
     return CLI_DONE;

@@ -22,13 +22,16 @@ typedef struct {
     uint64_t total;
 } cli_need;
 cli_need cli_session_need(const carat_session *s);
+/* The same for a session that is not made (o->n_ctx 0: the default context). 0 or a carat_status. */
+int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err);
 
 /* Session options from the common flags and n_ctx (0 = default). */
 carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx);
-/* Opens the session, and refuses it where it needs more than --ram. Gives *out: carat_session_free. */
+/* Refuses a session that needs more than --ram, before any of it is reserved, then opens it. Gives *out:
+ * carat_session_free. */
 int cli_session_open(carat_session **out, const carat_model *m, const cli_common *c, const carat_session_opts *o);
 
-/* A whole text; "-" is stdin. Final NUL, not counted in *n. Gives *out: ct_free. */
+/* A whole text; "-" is stdin, pipes and devices are read to their end. Final NUL, not counted in *n. Gives *out: ct_free. */
 int cli_read_text(char **out, size_t *n, const char *path, const char *verb);
 
 /* Ids of a text. Gives *out: ct_free. */

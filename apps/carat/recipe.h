@@ -21,6 +21,8 @@ const cli_recipe *cli_recipe_find(const char *name);
 const cli_recipe *cli_recipe_at(int i);
 /* The value of --type. Returns 0, or CLI_USAGE with the error printed (recipe_arg.c). */
 int cli_recipe_arg(const cli_recipe **out, const char *verb, const char *value);
+/* The value of --out, likewise. From then on a limit on the size of files shows as a failed write, not as a signal. */
+int cli_out_arg(const char *verb, const char *out);
 
 /* Set dtype of t[0,n) from name, rank and shape. */
 void cli_recipe_assign(const cli_recipe *r, ct_tensor *t, size_t n);

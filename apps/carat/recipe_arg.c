@@ -1,5 +1,8 @@
-/* --type of the verbs that write models. */
+/* --type and --out of the verbs that write models. */
+#include <signal.h>
+
 #include "args.h"
+#include "base/os.h"
 #include "recipe.h"
 
 int cli_recipe_arg(const cli_recipe **out, const char *verb, const char *value) {
@@ -11,4 +14,13 @@ int cli_recipe_arg(const cli_recipe **out, const char *verb, const char *value) 
     for (; n < 32 && cli_recipe_at(n); n++) names[n] = cli_recipe_at(n)->name;
     return cli_fail(CLI_USAGE, verb, "--type %s: no such type; did you mean %s?", value,
                     names[cli_nearest(value, names, n)]);
+}
+
+int cli_out_arg(const char *verb, const char *out) {
+    if (!out) return cli_fail(CLI_USAGE, verb, "--out FILE is missing");
+    if (ct_path_is_dir(out)) {
+        return cli_fail(CLI_USAGE, verb, "--out %s: is a folder, expected the name of a file", out);
+    }
+    signal(SIGXFSZ, SIG_IGN);
+    return 0;
 }

@@ -22,34 +22,39 @@ enum { THINK_ON = 0, THINK_OFF = 1 };
 
 #define AT(field) offsetof(run_args, field)
 static const cli_opt opts[] = {
-    {"--prompt", 'p', CLI_TEXT, AT(prompt), "TEXT", 0, 0, "The prompt. Without -p and -f it is read from stdin."},
+    {"--prompt", 'p', CLI_TEXT, AT(prompt), "TEXT", 0, 0,
+     "The prompt. Without -p and -f it is read from stdin, to its end."},
     {"--file", 'f', CLI_TEXT, AT(file), "FILE", 0, 0,
-     "Read the prompt from a file (- is stdin). One newline at its end is dropped."},
+     "Read the prompt from a file (- is stdin). One newline at the end of a file or stdin is dropped."},
     {"--raw", 0, CLI_FLAG, AT(raw), NULL, 0, 0,
      "No chat template: continue the prompt as it stands. Control tokens such as <|turn> are read in it, and shown in "
-     "the answer. Models without a chat template are always run so, except that control tokens stay text."},
-    {"--system", 0, CLI_TEXT, AT(system), "TEXT", 0, 0, "System instruction, before the prompt."},
+     "the answer. For base models, which know no conversation. Models without the tokens of a chat are always run so, "
+     "except that control tokens stay text."},
+    {"--system", 0, CLI_TEXT, AT(system), "TEXT", 0, 0,
+     "Instruction that stands before the prompt: \"Answer in one sentence.\""},
     {"--max-tokens", 'n', CLI_INT, AT(n_max), "N", -1, INT32_MAX,
-     "Tokens to answer with at most. -1: until the model stops or the context is full. Default: 512."},
+     "Tokens to answer with at most, thoughts included. -1: until the model stops or the context is full. Default: 512."},
     {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
      "Tokens the context can hold, prompt and answer together; memory is taken for all of them. Default: what the "
-     "prompt and -n need, within what the model was trained for."},
-    {"--temp", 0, CLI_REAL, AT(temp), "T", 0, 100, "Temperature; 0 always takes the likeliest token. Default: 1.0."},
+     "prompt and -n need (4096 with -n -1), within what the model was trained for."},
+    {"--temp", 0, CLI_REAL, AT(temp), "T", 0, 100,
+     "Temperature: below 1 the likely gets likelier, above 1 less so; 0 always takes the likeliest token. Default: 1."},
     {"--top-k", 0, CLI_INT, AT(top_k), "K", 0, INT32_MAX, "Choose among the K likeliest tokens; 0 = all. Default: 64."},
     {"--top-p", 0, CLI_REAL, AT(top_p), "P", 0, 1,
      "Choose among the likeliest tokens that together hold P; 1 = all. Default: 0.95."},
     {"--min-p", 0, CLI_REAL, AT(min_p), "P", 0, 1,
      "Drop tokens less likely than P times the likeliest; 0 = none. Default: 0."},
     {"--repeat-penalty", 0, CLI_REAL, AT(repeat_penalty), "X", 0.01, 100,
-     "Make the last 64 tokens less likely again; 1 = off. Default: 1."},
+     "Make the last 64 tokens, prompt included, less likely to come again: 1.1 is much already; 1 = off. Default: 1."},
     {"--seed", 0, CLI_SEED, AT(seed), "N", 0, 0,
      "The same seed gives the same text. Default: another one each time; --stats and --json tell it."},
     {"--think", 0, CLI_CHOICE, AT(think), "on|off", 0, 0,
-     "Let the model think before it answers. Thoughts are shown on stderr, never on stdout. Default: off."},
+     "Let the model think before it answers. Thoughts are shown on stderr, and in the JSON as \"thought\", never on "
+     "stdout. Default: off."},
     {"--image", 0, CLI_LIST, AT(image), "FILE", 0, 0, "Not available yet: comes with the vision tower."},
     {"--audio", 0, CLI_LIST, AT(audio), "FILE", 0, 0, "Not available yet: comes with the audio tower."},
     {"--stats", 0, CLI_FLAG, AT(stats), NULL, 0, 0,
-     "After the answer, a table on stderr: speed, memory, bytes by role."},
+     "After the answer, tables on stderr: speed, memory, use of experts, bytes by role."},
 };
 
 static void defaults(void *p) {
@@ -71,6 +76,7 @@ static int read_prompt(const run_args *a, char **out, size_t *n) {
     if (a->prompt && a->file) return cli_fail(CLI_USAGE, "run", "-p and -f: give one of them");
     if (a->prompt) {
         *n = strlen(a->prompt);
+        if (*n == 0 && !a->raw) return cli_fail(CLI_USAGE, "run", "-p: the prompt is empty");
         *out = ct_strdup_n(a->prompt, *n);
         return *out ? CLI_DONE : cli_fail(CLI_FAILED, "run", "out of memory");
     }
@@ -81,6 +87,10 @@ static int read_prompt(const run_args *a, char **out, size_t *n) {
     if (rc) return rc;
     if (*n > 0 && (*out)[*n - 1] == '\n') (*out)[--*n] = '\0';
     if (*n > 0 && (*out)[*n - 1] == '\r') (*out)[--*n] = '\0';
+    if (*n == 0 && !a->raw) {
+        return cli_fail(CLI_FAILED, "run", "%s: the prompt is empty: give -p TEXT, -f FILE, or text on stdin",
+                        a->file ? a->file : "stdin");
+    }
     return CLI_DONE;
 }
 
@@ -146,8 +156,9 @@ static int choose_n_ctx(const run_state *r, int32_t *n_ctx) {
         if (n > trained) n = trained;
     }
     if (n_prompt > n) {
-        return cli_fail(CLI_FAILED, "run", "the prompt has %lld tokens, the context holds %lld: %s", (long long)n_prompt,
-                        (long long)n, r->args->n_ctx ? "give a larger -c" : "shorten the prompt");
+        return cli_fail(CLI_FAILED, "run", "the prompt has %lld tokens, %s %lld: %s", (long long)n_prompt,
+                        n < trained ? "the context holds" : "the model was trained for a context of", (long long)n,
+                        n_prompt <= trained ? "give a larger -c" : "shorten the prompt");
     }
     *n_ctx = (int32_t)n;
     return CLI_DONE;
@@ -191,8 +202,8 @@ static bool append(run_text *t, const char *s, size_t n) {
     return true;
 }
 
-/* Hand on the text of a token. 0 to go on, else an exit status. */
-static int emit(run_state *r, const char *s, size_t n) {
+/* Keep text, and show it where it belongs. 0 to go on, else an exit status. */
+static int show(run_state *r, const char *s, size_t n) {
     if (n == 0) return CLI_DONE;
     if (!append(r->in_thought ? &r->thought : &r->answer, s, n)) {
         return cli_fail(CLI_FAILED, "run", "out of memory for the answer");
@@ -201,7 +212,9 @@ static int emit(run_state *r, const char *s, size_t n) {
     if (r->in_thought) {
         if (r->args->think == THINK_OFF) return CLI_DONE; /* large variants open an empty thought unasked */
         const bool dim = cli_has_colour(STDERR_FILENO);
-        fprintf(stderr, dim ? "\033[2m%.*s\033[0m" : "%.*s", (int)n, s);
+        if (dim) fputs("\033[2m", stderr);
+        fwrite(s, 1, n, stderr);
+        if (dim) fputs("\033[0m", stderr);
         r->thought_shown = true;
         return CLI_DONE;
     }
@@ -209,6 +222,24 @@ static int emit(run_state *r, const char *s, size_t n) {
     r->thought_shown = false;
     cli_put(s, n);
     return CLI_DONE;
+}
+
+/* The text of a token. A thought opens with its channel's name on a line of its own, which is no part of what was
+ * thought: it is taken off, however tokens cut it, and given back when it turns out to be something else. */
+static int emit(run_state *r, const char *s, size_t n) {
+    static const char name[] = "thought\n";
+    const size_t len = sizeof name - 1;
+    if (r->in_thought && r->n_name < len) {
+        while (n > 0 && r->n_name < len && *s == name[r->n_name]) r->n_name++, s++, n--;
+        if (n == 0) return CLI_DONE;
+        const size_t matched = r->n_name;
+        r->n_name = len;
+        if (matched < len) {
+            const int status = show(r, name, matched);
+            if (status) return status;
+        }
+    }
+    return show(r, s, n);
 }
 
 static int emit_token(run_state *r, int32_t tok) {
@@ -219,6 +250,7 @@ static int emit_token(run_state *r, int32_t tok) {
         carat_detok_flush(r->detok, &s, &n);
         const int status = emit(r, s, n);
         r->in_thought = tok == r->id_think;
+        r->n_name = 0;
         return status;
     }
     carat_error err;
@@ -247,7 +279,10 @@ static int step(run_state *r) {
         return CLI_DONE;
     }
     const int32_t tok = carat_sampler_next(r->sm, carat_session_logits(r->s));
-    if (tok < 0) return cli_fail(CLI_FAILED, "run", "the model's logits are not numbers: the file is damaged");
+    if (tok < 0) {
+        return cli_fail(CLI_FAILED, "run", "the model's logits are not numbers (NaN): the file is damaged, get or make it "
+                        "again");
+    }
     if (n_answer == 0) r->first_ms = ct_now_ms();
     if (carat_token_is_stop(r->m, tok)) {
         r->stop = "stop";
@@ -349,7 +384,8 @@ const cli_verb cli_verb_run = {
              "goes through the model's chat template unless --raw is given.\n\n"
              "The answer ends when the model stops, after -n tokens, when the context is full, or with Ctrl-C, which keeps "
              "the text so far (a second one ends the program at once). --json says which: stop, length, context or "
-             "interrupted. Its first_token_ms counts from when the prompt is at hand, loading included.",
+             "interrupted. Its first_token_ms counts from when the prompt is at hand, loading included.\n\n"
+             "Sampling defaults are those published for Gemma 4: temperature 1, top-k 64, top-p 0.95.",
     .opts = opts,
     .n_opts = sizeof opts / sizeof *opts,
     .args_size = sizeof(run_args),

@@ -35,6 +35,7 @@ typedef struct {
     bool chat;                 /* the prompt went through the chat template */
     int32_t id_think, id_answer; /* tokens that open and close a thought; -1 when there are none */
     bool in_thought, thought_shown;
+    size_t n_name;             /* bytes of the channel's name taken off this thought */
     run_text answer, thought;
     int32_t n_decoded;         /* one-token evaluations, which decode_ms covers */
     const char *stop;          /* "stop", "length", "context", "interrupted" */

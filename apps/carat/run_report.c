@@ -12,6 +12,26 @@ static double rate(int64_t n, double ms) { return n > 0 && ms > 0.0 ? 1000.0 * (
 
 static int64_t n_answer(const run_state *r) { return (int64_t)(r->n_tok - r->n_prompt); }
 
+/* How a layer's choices of experts were spread. */
+typedef struct {
+    uint64_t evals;
+    int32_t used;   /* distinct experts */
+    double entropy; /* bits; log2 n_expert when even */
+} expert_use;
+
+static expert_use expert_use_of(const uint64_t *count, int32_t n_expert) {
+    expert_use u = {0};
+    for (int32_t i = 0; i < n_expert; i++) {
+        u.evals += count[i];
+        u.used += count[i] > 0;
+    }
+    for (int32_t i = 0; i < n_expert && u.evals; i++) {
+        const double p = (double)count[i] / (double)u.evals;
+        if (p > 0.0) u.entropy -= p * log2(p);
+    }
+    return u;
+}
+
 /* ---- JSON ---- */
 
 static cli_json *timing_json(const run_state *r) {
@@ -26,25 +46,17 @@ static cli_json *timing_json(const run_state *r) {
     return t;
 }
 
-/* How a layer's choices were spread: distinct experts and entropy in bits (log2 n_expert when even). */
 static cli_json *expert_layer_json(const uint64_t *count, int32_t n_expert, int32_t layer) {
-    uint64_t total = 0;
-    int32_t used = 0;
-    double entropy = 0.0;
-    for (int32_t i = 0; i < n_expert; i++) {
-        total += count[i];
-        used += count[i] > 0;
-    }
-    if (total == 0) return NULL;
-    for (int32_t i = 0; i < n_expert; i++) {
-        const double p = (double)count[i] / (double)total;
-        if (p > 0.0) entropy -= p * log2(p);
-    }
+    const expert_use u = expert_use_of(count, n_expert);
+    if (u.evals == 0) return NULL;
     cli_json *l = cli_json_object();
     cli_json_put_int(l, "layer", layer);
-    cli_json_put_int(l, "evals", (int64_t)total);
-    cli_json_put_int(l, "used", used);
-    cli_json_put_real(l, "entropy_bits", entropy);
+    cli_json_put_int(l, "evals", (int64_t)u.evals);
+    cli_json_put_int(l, "used", u.used);
+    cli_json_put_real(l, "entropy_bits", u.entropy);
+    cli_json *counts = cli_json_array();
+    for (int32_t i = 0; i < n_expert; i++) cli_json_add_int(counts, (int64_t)count[i]);
+    cli_json_put(l, "counts", counts);
     return l;
 }
 
@@ -151,6 +163,26 @@ static void print_memory(const run_state *r) {
     cli_table_print(t, true);
 }
 
+/* Layers that use few experts, or some far more than others, show here; each layer by itself is in the JSON. */
+static void print_experts(const run_state *r, const carat_model_info *info) {
+    const uint64_t *count = carat_session_expert_counts(r->s);
+    if (!count || info->n_expert == 0) return;
+    int32_t n_layer = 0, least = INT32_MAX, most = 0;
+    double sum = 0.0;
+    for (int32_t i = 0; i < info->n_layer; i++) {
+        const expert_use u = expert_use_of(count + (size_t)i * (size_t)info->n_expert, info->n_expert);
+        if (u.evals == 0) continue;
+        n_layer++;
+        sum += u.entropy;
+        if (u.used < least) least = u.used;
+        if (u.used > most) most = u.used;
+    }
+    if (n_layer == 0) return;
+    fprintf(stderr, "experts: %d of %d chosen for each token in each of %d layers; %d to %d of a layer's were used,\n"
+            "entropy %.2f bits on average (%.2f when all are chosen alike)\n\n", (int)info->n_expert_used,
+            (int)info->n_expert, (int)n_layer, (int)least, (int)most, sum / n_layer, log2((double)info->n_expert));
+}
+
 void run_print_stats(const run_state *r) {
     carat_session_stats st;
     carat_session_get_stats(r->s, &st);
@@ -163,7 +195,10 @@ void run_print_stats(const run_state *r) {
         fputc('\n', stderr);
         print_memory(r);
         fputc('\n', stderr);
+        print_experts(r, &info);
         print_roles(&info);
+    } else if (cli_is_terminal(2) && n_answer(r) == 0 && strcmp(r->stop, "interrupted") == 0) {
+        fprintf(stderr, "interrupted while reading the prompt of %zu tokens\n", r->n_prompt);
     } else if (cli_is_terminal(2)) {
         cli_text ms;
         fprintf(stderr, "%lld tokens, %.1f tokens/s, first after %s, seed %llu%s\n", (long long)n_answer(r),

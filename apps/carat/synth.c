@@ -50,9 +50,10 @@ static int find_variant(const synth_variant **out, const char *name) {
 static int run(const void *args) {
     const synth_args *a = args;
     synth_opts o = {.out = a->out, .seed = a->seed.given ? a->seed.value : 1};
-    if (find_variant(&o.variant, a->common.pos[0]) != 0 || cli_recipe_arg(&o.recipe, "synth", a->type) != 0)
+    if (find_variant(&o.variant, a->common.pos[0]) != 0 || cli_recipe_arg(&o.recipe, "synth", a->type) != 0 ||
+        cli_out_arg("synth", o.out) != 0) {
         return CLI_USAGE;
-    if (!o.out) return cli_fail(CLI_USAGE, "synth", "--out FILE is missing");
+    }
     cli_catch_interrupt();
     cli_bar bar = cli_bar_begin("writing", "MiB");
     o.progress = show_progress;

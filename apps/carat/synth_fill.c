@@ -81,23 +81,28 @@ static int fill_large(filler *f, const ct_tensor *t, float std, carat_error *err
 /* ---- small tensors: F32, value by value --------------------------------------------------------------- */
 
 static float small_value(filler *f, const synth_list *l, int i) {
-    const synth_variant *v = f->o->variant;
-    const bool sliding = l->layer[i] >= 0 && synth_is_sliding(v, l->layer[i]);
+    const ct_config *c = &l->config;
+    const bool sliding = l->layer[i] >= 0 && c->layer[l->layer[i]].attn == CT_ATTN_SLIDING;
     switch (l->kind[i]) {
     case SYNTH_Q_NORM: return sliding ? 0.984f : 1.039f;
     case SYNTH_K_NORM: return sliding ? 0.127f : 0.060f;
-    case SYNTH_LAYER_SCALE: return 0.25f + 0.65f * (float)l->layer[i] / (float)(v->n_layer - 1);
+    case SYNTH_LAYER_SCALE: return 0.25f + 0.65f * (float)l->layer[i] / (float)(c->n_layer - 1);
     case SYNTH_ROUTER: return (float)ct_rng_normal(&f->rng);
     default: return 1.0f + 0.1f * (float)ct_rng_normal(&f->rng);
     }
+}
+
+static int fill_rope_freqs(filler *f, const synth_list *l, carat_error *err) {
+    float x[CHUNK_VALUES]; /* half the longest head that ct_config_finish lets pass is less */
+    cli_rope_freqs(&l->config, x);
+    return write_bytes(f, x, (size_t)cli_rope_freqs_len(&l->config) * sizeof *x, err);
 }
 
 static int fill_small(filler *f, const synth_list *l, int i, carat_error *err) {
     float chunk[CHUNK_VALUES];
     for (int64_t left = l->t[i].n_elem; left > 0;) {
         const int n = left < CHUNK_VALUES ? (int)left : CHUNK_VALUES;
-        if (l->kind[i] == SYNTH_ROPE_FREQS) cli_rope_freqs(chunk, n, n / 4);
-        else for (int j = 0; j < n; j++) chunk[j] = small_value(f, l, i);
+        for (int j = 0; j < n; j++) chunk[j] = small_value(f, l, i);
         CT_TRY(write_bytes(f, chunk, (size_t)n * sizeof *chunk, err));
         left -= n;
     }
@@ -111,7 +116,9 @@ static int fill_tensors(filler *f, const synth_list *l, carat_error *err) {
         if (l->kind[i] == SYNTH_MATRIX) {
             CT_TRY(fill_large(f, t, (float)(1.0 / sqrt((double)t->shape[t->rank - 1])), err));
         } else if (l->kind[i] == SYNTH_PLE_TABLE) {
-            CT_TRY(fill_large(f, t, (float)(1.0 / sqrt((double)f->o->variant->d_ple)), err));
+            CT_TRY(fill_large(f, t, (float)(1.0 / sqrt((double)l->config.d_ple)), err));
+        } else if (l->kind[i] == SYNTH_ROPE_FREQS) {
+            CT_TRY(fill_rope_freqs(f, l, err));
         } else {
             CT_TRY(fill_small(f, l, i, err));
         }
@@ -121,22 +128,18 @@ static int fill_tensors(filler *f, const synth_list *l, carat_error *err) {
 
 /* ---- the file ----------------------------------------------------------------------------------------- */
 
-static int put_keys(ct_gguf_writer *w, const synth_opts *o, carat_error *err) {
+static int put_keys(ct_gguf_writer *w, const ct_config *c, const synth_opts *o, carat_error *err) {
     const synth_variant *v = o->variant;
-    cli_gemma_keys k;
-    synth_fill_keys(&k, v);
-    ct_gguf_put_str(w, "general.architecture", k.arch, strlen(k.arch));
-    ct_gguf_put_str(w, "general.type", "model", strlen("model"));
-    ct_gguf_put_str(w, "general.name", v->title, strlen(v->title));
+    cli_gemma_keys_put_general(w, c, v->title, strlen(v->title));
     ct_gguf_put_str(w, "general.size_label", v->label, strlen(v->label));
     ct_gguf_put_u32(w, "general.file_type", o->recipe->file_type);
     ct_gguf_put_u32(w, "general.quantization_version", 2);
-    cli_gemma_keys_put(w, &k);
+    cli_gemma_keys_put(w, c);
     return synth_put_vocab(w, o->seed, err);
 }
 
 static int write_all(filler *f, synth_list *l, carat_error *err) {
-    CT_TRY(put_keys(f->w, f->o, err));
+    CT_TRY(put_keys(f->w, &l->config, f->o, err));
     cli_recipe_assign(f->o->recipe, l->t, (size_t)l->n);
     for (int i = 0; i < l->n; i++) {
         const ct_tensor *t = &l->t[i];
@@ -155,8 +158,8 @@ int synth_write(synth_result *res, const synth_opts *o, carat_error *err) {
     f.normal = ct_alloc_array(POOL_VALUES, sizeof *f.normal);
     f.scaled = ct_alloc_array(POOL_VALUES, sizeof *f.scaled);
     int rc = l && f.normal && f.scaled ? ct_gguf_writer_new(&f.w, o->out, err) : no_memory(&f, err);
+    if (rc == 0) rc = synth_list_tensors(l, o->variant, err);
     if (rc == 0) {
-        synth_list_tensors(l, o->variant);
         rc = write_all(&f, l, err);
         *res = (synth_result){.n_tensor = l->n, .n_params = synth_n_params(l), .data_bytes = f.total};
     }

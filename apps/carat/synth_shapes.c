@@ -1,9 +1,7 @@
 /* Gemma 4's variants and their tensors: see synth_shapes.h. */
 #include "synth_shapes.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <strings.h>
 
 enum { D_HEAD_SWA = 256, D_HEAD = 512 };
@@ -36,23 +34,27 @@ const synth_variant *synth_variant_find(const char *name) {
     return NULL;
 }
 
-bool synth_is_sliding(const synth_variant *v, int layer) { return (layer + 1) % v->period != 0; }
-
-static bool shares_kv(const synth_variant *v, int layer) { return layer >= v->n_layer - v->n_kv_shared; }
-
-void synth_fill_keys(cli_gemma_keys *k, const synth_variant *v) {
-    memset(k, 0, sizeof *k);
-    k->arch = "gemma4";
-    k->n_layer = v->n_layer, k->d_model = v->d_model, k->n_ctx = v->n_ctx, k->n_head = v->n_head;
+static int fill_config(ct_config *c, const synth_variant *v, carat_error *err) {
+    *c = (ct_config){
+        .arch = CT_ARCH_GEMMA4, .n_layer = v->n_layer, .d_model = v->d_model, .n_vocab = SYNTH_VOCAB,
+        .n_ctx_train = v->n_ctx, .w_swa = v->w_swa, .rms_eps = 1e-6f, .attn_scale = 1.0f, .logit_softcap = 30.0f,
+        .v_norm = true, .has_layer_scale = true, .d_ple = v->d_ple, .n_vocab_ple = v->d_ple ? SYNTH_VOCAB : 0,
+        .n_expert = v->n_expert, .n_expert_used = v->n_expert_used, .d_ff_expert = v->d_ff_exp,
+        .n_kv_shared = v->n_kv_shared,
+        .rope = {[CT_ATTN_SLIDING] = {1e4, 1.0, 1.0}, [CT_ATTN_FULL] = {1e6, 1.0, 0.25}},
+    };
     for (int i = 0; i < v->n_layer; i++) {
-        k->sliding[i] = synth_is_sliding(v, i);
-        k->n_head_kv[i] = k->sliding[i] ? v->n_head_kv_swa : v->n_head_kv;
-        k->d_ff[i] = shares_kv(v, i) ? v->d_ff_shared : v->d_ff;
+        const bool full = (i + 1) % v->period == 0;
+        c->layer[i] = (ct_layer_config){
+            .attn = full ? CT_ATTN_FULL : CT_ATTN_SLIDING,
+            .n_head = v->n_head,
+            .n_head_kv = full ? v->n_head_kv : v->n_head_kv_swa,
+            .d_head = full ? D_HEAD : D_HEAD_SWA,
+            .d_ff = i < v->n_layer - v->n_kv_shared ? v->d_ff : v->d_ff_shared,
+            .v_from_k = full && v->k_eq_v,
+        };
     }
-    k->d_head = D_HEAD, k->d_head_swa = D_HEAD_SWA;
-    k->w_swa = v->w_swa, k->n_kv_shared = v->n_kv_shared, k->d_ple = v->d_ple;
-    k->n_expert = v->n_expert, k->n_expert_used = v->n_expert_used, k->d_ff_exp = v->d_ff_exp;
-    k->eps = 1e-6f, k->rope_base = 1e6f, k->rope_base_swa = 1e4f, k->softcap = 30.0f;
+    return ct_config_finish(c, v->name, err);
 }
 
 /* ---- the list ----------------------------------------------------------------------------------------- */
@@ -69,71 +71,74 @@ static void add(synth_list *l, int layer, const char *name, synth_kind kind, int
     l->layer[i] = layer;
 }
 
-static void add_norm(synth_list *l, int layer, const char *name, int64_t n) {
-    add(l, layer, name, SYNTH_NORM, n, 0, 0);
+static void add_norm(synth_list *l, int layer, cli_layer_tensor t, int64_t n) {
+    add(l, layer, cli_gguf_name(t), SYNTH_NORM, n, 0, 0);
 }
 
-static void add_matrix(synth_list *l, int layer, const char *name, int64_t d_out, int64_t d_in) {
-    add(l, layer, name, SYNTH_MATRIX, d_out, d_in, 0);
+static void add_matrix(synth_list *l, int layer, cli_layer_tensor t, int64_t d_out, int64_t d_in) {
+    add(l, layer, cli_gguf_name(t), SYNTH_MATRIX, d_out, d_in, 0);
 }
 
-static void add_attention(synth_list *l, const synth_variant *v, int i) {
-    const bool sliding = synth_is_sliding(v, i);
-    const int64_t h = v->d_model, d_head = sliding ? D_HEAD_SWA : D_HEAD;
-    const int64_t q = v->n_head * d_head, kv = (sliding ? v->n_head_kv_swa : v->n_head_kv) * d_head;
-    add_norm(l, i, "attn_norm.weight", h);
-    add_matrix(l, i, "attn_q.weight", q, h);
-    add(l, i, "attn_q_norm.weight", SYNTH_Q_NORM, d_head, 0, 0);
-    if (!shares_kv(v, i)) {
-        add_matrix(l, i, "attn_k.weight", kv, h);
-        add(l, i, "attn_k_norm.weight", SYNTH_K_NORM, d_head, 0, 0);
-        if (sliding || !v->k_eq_v) add_matrix(l, i, "attn_v.weight", kv, h);
+static void add_attention(synth_list *l, int i) {
+    const ct_layer_config *c = &l->config.layer[i];
+    const int64_t h = l->config.d_model, q = (int64_t)c->n_head * c->d_head, kv = (int64_t)c->n_head_kv * c->d_head;
+    add_norm(l, i, CLI_attn_norm, h);
+    add_matrix(l, i, CLI_attn_q, q, h);
+    add(l, i, cli_gguf_name(CLI_attn_q_norm), SYNTH_Q_NORM, c->d_head, 0, 0);
+    if (c->kv_layer == i) {
+        add_matrix(l, i, CLI_attn_k, kv, h);
+        add(l, i, cli_gguf_name(CLI_attn_k_norm), SYNTH_K_NORM, c->d_head, 0, 0);
+        if (!c->v_from_k) add_matrix(l, i, CLI_attn_v, kv, h);
     }
-    add_matrix(l, i, "attn_output.weight", h, q);
-    add_norm(l, i, "post_attention_norm.weight", h);
+    add_matrix(l, i, CLI_attn_output, h, q);
+    add_norm(l, i, CLI_post_attention_norm, h);
 }
 
-static void add_experts(synth_list *l, const synth_variant *v, int i) {
-    const int64_t h = v->d_model;
-    add(l, i, "ffn_gate_inp.weight", SYNTH_ROUTER, v->n_expert, h, 0);
-    add_norm(l, i, "ffn_gate_inp.scale", h);
-    add(l, i, "ffn_gate_up_exps.weight", SYNTH_MATRIX, v->n_expert, 2 * (int64_t)v->d_ff_exp, h);
-    add(l, i, "ffn_down_exps.weight", SYNTH_MATRIX, v->n_expert, h, v->d_ff_exp);
-    add_norm(l, i, "ffn_down_exps.scale", v->n_expert);
-    add_norm(l, i, "pre_ffw_norm_2.weight", h);
-    add_norm(l, i, "post_ffw_norm_1.weight", h);
-    add_norm(l, i, "post_ffw_norm_2.weight", h);
+static void add_experts(synth_list *l, int i) {
+    const int64_t h = l->config.d_model, n = l->config.n_expert, d_ff = l->config.d_ff_expert;
+    add(l, i, cli_gguf_name(CLI_ffn_gate_inp), SYNTH_ROUTER, n, h, 0);
+    add_norm(l, i, CLI_ffn_gate_inp_scale, h);
+    add(l, i, cli_gguf_name(CLI_ffn_gate_up_exps), SYNTH_MATRIX, n, 2 * d_ff, h);
+    add(l, i, cli_gguf_name(CLI_ffn_down_exps), SYNTH_MATRIX, n, h, d_ff);
+    add_norm(l, i, CLI_ffn_down_exps_scale, n);
+    add_norm(l, i, CLI_pre_ffw_norm_2, h);
+    add_norm(l, i, CLI_post_ffw_norm_1, h);
+    add_norm(l, i, CLI_post_ffw_norm_2, h);
 }
 
-static void add_layer(synth_list *l, const synth_variant *v, int i) {
-    const int64_t h = v->d_model, d_ff = shares_kv(v, i) ? v->d_ff_shared : v->d_ff;
-    add_attention(l, v, i);
-    add_norm(l, i, "ffn_norm.weight", h);
-    add_matrix(l, i, "ffn_gate.weight", d_ff, h);
-    add_matrix(l, i, "ffn_up.weight", d_ff, h);
-    add_matrix(l, i, "ffn_down.weight", h, d_ff);
-    add_norm(l, i, "post_ffw_norm.weight", h);
-    if (v->n_expert > 0) add_experts(l, v, i);
-    if (v->d_ple > 0) {
-        add_matrix(l, i, "inp_gate.weight", v->d_ple, h);
-        add_matrix(l, i, "proj.weight", h, v->d_ple);
-        add_norm(l, i, "post_norm.weight", h);
+static void add_layer(synth_list *l, int i) {
+    const ct_config *c = &l->config;
+    const int64_t h = c->d_model, d_ff = c->layer[i].d_ff;
+    add_attention(l, i);
+    add_norm(l, i, CLI_ffn_norm, h);
+    add_matrix(l, i, CLI_ffn_gate, d_ff, h);
+    add_matrix(l, i, CLI_ffn_up, d_ff, h);
+    add_matrix(l, i, CLI_ffn_down, h, d_ff);
+    add_norm(l, i, CLI_post_ffw_norm, h);
+    if (c->n_expert > 0) add_experts(l, i);
+    if (c->d_ple > 0) {
+        add_matrix(l, i, CLI_inp_gate, c->d_ple, h);
+        add_matrix(l, i, CLI_proj, h, c->d_ple);
+        add_norm(l, i, CLI_post_norm, h);
     }
-    add(l, i, "layer_output_scale.weight", SYNTH_LAYER_SCALE, 1, 0, 0);
+    add(l, i, cli_gguf_name(CLI_layer_output_scale), SYNTH_LAYER_SCALE, 1, 0, 0);
 }
 
-void synth_list_tensors(synth_list *l, const synth_variant *v) {
-    const int64_t h = v->d_model, ple = (int64_t)v->d_ple * v->n_layer;
+int synth_list_tensors(synth_list *l, const synth_variant *v, carat_error *err) {
+    CT_TRY(fill_config(&l->config, v, err));
+    const ct_config *c = &l->config;
+    const int64_t h = c->d_model, ple = (int64_t)c->d_ple * c->n_layer;
     l->n = 0;
-    add(l, -1, "rope_freqs.weight", SYNTH_ROPE_FREQS, D_HEAD / 2, 0, 0);
-    add_matrix(l, -1, "token_embd.weight", SYNTH_VOCAB, h);
+    add(l, -1, "rope_freqs.weight", SYNTH_ROPE_FREQS, cli_rope_freqs_len(c), 0, 0);
+    add(l, -1, "token_embd.weight", SYNTH_MATRIX, SYNTH_VOCAB, h, 0);
     if (ple > 0) {
         add(l, -1, "per_layer_token_embd.weight", SYNTH_PLE_TABLE, SYNTH_VOCAB, ple, 0);
-        add_matrix(l, -1, "per_layer_model_proj.weight", ple, h);
-        add_norm(l, -1, "per_layer_proj_norm.weight", v->d_ple);
+        add(l, -1, "per_layer_model_proj.weight", SYNTH_MATRIX, ple, h, 0);
+        add(l, -1, "per_layer_proj_norm.weight", SYNTH_NORM, c->d_ple, 0, 0);
     }
-    for (int i = 0; i < v->n_layer; i++) add_layer(l, v, i);
-    add_norm(l, -1, "output_norm.weight", h);
+    for (int i = 0; i < c->n_layer; i++) add_layer(l, i);
+    add(l, -1, "output_norm.weight", SYNTH_NORM, h, 0, 0);
+    return 0;
 }
 
 int64_t synth_n_params(const synth_list *l) {

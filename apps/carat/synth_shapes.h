@@ -33,6 +33,7 @@ typedef enum {
 } synth_kind;
 
 typedef struct {
+    ct_config config;
     int n;
     ct_tensor t[SYNTH_MAX_TENSOR]; /* name, rank, shape, n_elem; dtype is the recipe's to choose */
     synth_kind kind[SYNTH_MAX_TENSOR];
@@ -45,10 +46,8 @@ const synth_variant *synth_variant_at(int i);
 /* Case does not matter; NULL when there is none. */
 const synth_variant *synth_variant_find(const char *name);
 
-bool synth_is_sliding(const synth_variant *v, int layer);
-void synth_fill_keys(cli_gemma_keys *k, const synth_variant *v);
-/* l->t[i].name points into *l. */
-void synth_list_tensors(synth_list *l, const synth_variant *v);
+/* Configuration and tensors of a variant; l->t[i].name points into *l. EMODEL for one that is no model. */
+int synth_list_tensors(synth_list *l, const synth_variant *v, carat_error *err);
 /* Values of all tensors but rope_freqs, which models compute: the published parameter count. */
 int64_t synth_n_params(const synth_list *l);
 

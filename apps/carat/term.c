@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "args.h"
@@ -200,21 +201,36 @@ cli_bar cli_bar_begin(const char *label, const char *unit) {
     return (cli_bar){.label = label, .unit = unit, .start_ms = ct_now_ms(), .shown_ms = 0.0, .on = cli_is_terminal(2)};
 }
 
+static int terminal_width(void) {
+    struct winsize w;
+    return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
+}
+
 void cli_bar_update(cli_bar *b, int64_t done, int64_t total) {
     const double now = ct_now_ms();
     if (!b->on || total <= 0 || now - b->shown_ms < 100.0) return;
-    /* Work that is over in a blink shows nothing. */
-    if (now - b->start_ms < 300.0) return;
+    /* Work that is over in a blink shows nothing; but nobody knows how long the first step of long work takes. */
+    if (now - b->start_ms < 300.0 && !(done == 0 && total >= 32)) return;
     b->shown_ms = now;
     enum { CELLS = 24 };
-    char bar[CELLS + 1];
-    const int full = (int)(done * CELLS / total);
-    for (int i = 0; i < CELLS; i++) bar[i] = i < full ? '#' : '.';
-    bar[CELLS] = '\0';
+    char bar[CELLS + 4], text[160];
     cli_text d, n, eta = "";
     if (done > 0) cli_time_text(eta, (now - b->start_ms) * (double)(total - done) / (double)done);
-    fprintf(stderr, "\r\033[K%s [%s] %s of %s %s%s%s", b->label, bar, cli_count_text(d, done), cli_count_text(n, total),
-            b->unit, *eta ? ", left " : "", eta);
+    /* A line that wraps cannot be taken back: what is left of the width is the bar's, then the text is cut. */
+    const int len = snprintf(text, sizeof text, "%s of %s %s%s%s", cli_count_text(d, done), cli_count_text(n, total),
+                             b->unit, *eta ? ", left " : "", eta);
+    const int width = terminal_width() - 1, label = (int)strlen(b->label) + 1;
+    int cells = width - label - len - 3;
+    if (cells > CELLS) cells = CELLS;
+    if (cells < 4) cells = 0;
+    const int full = (int)((double)done / (double)total * cells);
+    bar[0] = '[';
+    for (int i = 0; i < cells; i++) bar[1 + i] = i < full ? '#' : '.';
+    memcpy(bar + 1 + cells, "] ", 3);
+    const int room = width - (cells ? label + cells + 3 : 0);
+    fputs("\r\033[K", stderr);
+    if (cells) fprintf(stderr, "%s %s", b->label, bar);
+    fprintf(stderr, "%.*s", room > 0 ? room : 0, text);
     fflush(stderr);
 }
 

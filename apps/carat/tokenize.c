@@ -117,14 +117,17 @@ static int decode(const tokenize_args *a, const carat_model *m) {
     int32_t *tok = NULL;
     size_t len = 0, n = 0;
     int status = CLI_DONE;
+    carat_model_info info;
+    carat_model_get_info(m, &info);
     if (a->common.n_pos > 1) return cli_fail(CLI_USAGE, "tokenize", "--decode: takes no TEXT");
-    if (strcmp(a->decode, "-") == 0) status = cli_read_text(&list, &len, "-", "tokenize");
-    if (!status) status = cli_parse_ids(&tok, &n, list ? list : a->decode, INT32_MAX, "tokenize");
-    for (size_t i = 0; i < n && !status; i++) {
-        if (!carat_token_piece(m, tok[i], &len)) {
-            status = cli_fail(CLI_USAGE, "tokenize", "token %d is outside the vocabulary", (int)tok[i]);
+    if (a->bos || a->ids) return cli_fail(CLI_USAGE, "tokenize", "--bos and --ids: go with a TEXT, not with --decode");
+    if (strcmp(a->decode, "-") == 0) {
+        status = cli_read_text(&list, &len, "-", "tokenize");
+        if (!status && memchr(list, '\0', len)) {
+            status = cli_fail(CLI_USAGE, "tokenize", "stdin: holds a NUL byte, no list of ids");
         }
     }
+    if (!status) status = cli_parse_ids(&tok, &n, list ? list : a->decode, info.n_vocab, "tokenize");
     if (!status) status = detokenize(&text, &len, m, tok, n, a->special);
     if (!status && a->common.json) {
         cli_json *o = cli_json_object(), *ids = cli_json_array();

@@ -3,7 +3,7 @@
  * The text is tokenized once and read in windows; what a window is and which of its tokens are scored:
  *   half    windows of n_ctx tokens one behind the other, the first token replaced by <bos>, the second half scored.
  *           REF llama.cpp tools/perplexity/perplexity.cpp: the same tokens, windows, positions and error bar, so that
- *           the numbers compare.
+ *           the numbers compare. Its -f drops one newline at the end of a text, so this does too.
  *   stride  windows of n_ctx tokens that start every N tokens, the first token replaced by <bos>, the last N scored.
  *   full    <bos> and n_ctx - 1 tokens, all of them scored: every byte of the text counts once.
  * The interval takes tokens as independent, which neighbours are not: it is a lower bound of the doubt. */
@@ -31,12 +31,14 @@ typedef struct {
 static const cli_opt opts[] = {
     {"--text", 0, CLI_TEXT, AT(text), "FILE", 0, 0, "The text to predict (- is stdin), read as plain text."},
     {"--windows", 0, CLI_CHOICE, AT(windows), "half|full", 0, 0,
-     "half: windows of CTX tokens, the second half of each is scored, as llama.cpp's perplexity does. full: every token of "
-     "the text is scored once, from <bos> on. Default: half."},
-    {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 4, 1 << 20, "Tokens a window holds. Default: 512."},
+     "half: windows of CTX tokens, the second half of each is scored, as llama.cpp's perplexity does (which drops one "
+     "newline at the end of the text). full: every token of the text is scored once, from <bos> on. Default: half."},
+    {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 4, 1 << 20,
+     "Tokens a window holds. Default: 512. More context gives a lower perplexity: say which was used."},
     {"--stride", 0, CLI_INT, AT(stride), "N", 1, 1 << 20,
-     "Windows overlap: each starts N tokens after the one before, and its last N tokens are scored."},
-    {"--chunks", 0, CLI_INT, AT(n_chunk), "N", 1, INT32_MAX, "Read the first N windows only."},
+     "Windows overlap: each starts N tokens after the one before, and its last N tokens are scored. Slower by CTX/N, "
+     "and every token has at least CTX - N before it."},
+    {"--chunks", 0, CLI_INT, AT(n_chunk), "N", 1, INT32_MAX, "Read the first N windows only. Default: all."},
 };
 
 typedef struct {
@@ -145,6 +147,8 @@ static int read_tokens(weighing *w) {
     if (!status) status = cli_tokenize(&bos, &n_bos, w->m, "", 0, CARAT_TOKENIZE_BOS, "weigh");
     w->bos = n_bos == 1 ? bos[0] : -1;
     const unsigned flags = a->windows == WINDOWS_FULL ? 0 : CARAT_TOKENIZE_BOS;
+    if (!status && w->n_text == 0) status = cli_fail(CLI_FAILED, "weigh", "%s: is empty: give more text", a->text);
+    if (!status && a->windows == WINDOWS_HALF && !a->stride && text[w->n_text - 1] == '\n') w->n_text--;
     if (!status) status = cli_tokenize(&w->tok, &w->n_tok, w->m, text, w->n_text, flags, "weigh");
     if (!status) status = count_bytes(w);
     ct_free(text);
@@ -162,8 +166,8 @@ static int plan_windows(weighing *w) {
         w->n_window = (int64_t)(a->stride ? (w->n_tok - n_ctx) / (size_t)a->stride + 1 : w->n_tok / n_ctx);
     }
     if (w->n_window == 0) {
-        return cli_fail(CLI_FAILED, "weigh", "%s: has %zu tokens, a window takes %zu: give more text or a smaller -c",
-                        a->text, w->n_tok, n_ctx);
+        return cli_fail(CLI_FAILED, "weigh", "%s: has %zu tokens with <bos>, a window takes %zu: give more text, a smaller "
+                        "-c, or --windows full", a->text, w->n_tok, n_ctx);
     }
     if (a->n_chunk && a->n_chunk < w->n_window) w->n_window = a->n_chunk;
     return CLI_DONE;
@@ -216,7 +220,8 @@ static int print_json(const weighing *w, const result *r) {
 static int print_result(const weighing *w) {
     const result r = conclude(w);
     if (isnan(w->nll)) {
-        return cli_fail(CLI_FAILED, "weigh", "the model's logits are not numbers: the file is damaged");
+        return cli_fail(CLI_FAILED, "weigh", "the model's logits are not numbers (NaN): the file is damaged, get or make it "
+                        "again");
     }
     if (w->n_scored == 0) return cli_fail(CLI_FAILED, "weigh", "%s: nothing to score", w->args->text);
     if (w->args->common.json) return print_json(w, &r);
@@ -241,12 +246,13 @@ static int score_all(weighing *w) {
     w->ms = ct_now_ms() - t0;
     if (!rc) return CLI_DONE;
     if (!cli_interrupted()) return cli_fail_err("weigh", &err);
+    if (w->n_scored == 0) return cli_fail(CLI_FAILED, "weigh", "interrupted before anything was scored");
     return cli_fail(CLI_FAILED, "weigh", "interrupted in window %lld of %lld (perplexity so far %.4f)",
                     (long long)w->i_window, (long long)w->n_window, conclude(w).ppl);
 }
 
 static int check_args(const weigh_args *a) {
-    if (!a->text) return cli_fail(CLI_USAGE, "weigh", "--text: missing; name the text to predict");
+    if (!a->text || !*a->text) return cli_fail(CLI_USAGE, "weigh", "--text: missing; name the text to predict");
     if (a->stride && a->windows == WINDOWS_FULL) {
         return cli_fail(CLI_USAGE, "weigh", "--stride: goes with --windows half");
     }
@@ -273,6 +279,7 @@ static int run(const void *p) {
         if (!w.window) status = cli_fail(CLI_FAILED, "weigh", "out of memory for a window");
     }
     carat_session_opts o = cli_session_opts(&a->common, w.n_ctx);
+    o.n_logits = 16; /* rows share one walk over the output head, the largest matrix; their bits stay the same */
     o.progress = on_progress;
     o.progress_ud = &w;
     if (!status) status = cli_session_open(&w.s, m, &a->common, &o);
@@ -290,7 +297,7 @@ static int run(const void *p) {
 const cli_verb cli_verb_weigh = {
     .name = "weigh",
     .brief = "measure how well a model predicts a text",
-    .synopsis = "MODEL",
+    .synopsis = "MODEL --text FILE",
     .about = "Perplexity (e to the mean negative log-likelihood of a token, with its standard error) and bits per byte of a "
              "text. Perplexities compare only between models with the same vocabulary; bits per byte compare between all, "
              "because bytes are the same for everyone. With the default windows the perplexity is that of llama.cpp's "

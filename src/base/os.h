@@ -14,6 +14,9 @@ typedef struct {
     uint64_t device, inode; /* identify the file (two names, one file) */
 } ct_mapped_file;
 
+/* Most bytes of a path that a message shows: its end. */
+#define CT_PATH_SHOWN 200
+
 /* Map a regular file read-only. Fails with EIO on anything that is not a readable regular file. */
 int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err);
 void ct_unmap_file(ct_mapped_file *f);

@@ -89,9 +89,9 @@ static uint64_t cgroup_min(const char *mount, const char *controller, const char
 }
 
 int ct_n_cores(void) {
-    int n = 1;
     cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) == 0) n = CPU_COUNT(&set);
+    /* The call fails where the kernel's mask is larger than cpu_set_t (more than 1024 processors). */
+    int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
     char group[768], path[1024], line[128];
     if (cgroup_path("", group, sizeof group)) {
         snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);

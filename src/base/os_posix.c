@@ -13,17 +13,23 @@
 
 static const uint8_t empty_file[1];
 
+/* The end of a path, for messages: a long one must leave room for what is wrong with it. */
+static const char *shown(const char *path) {
+    const size_t n = strlen(path);
+    return n > CT_PATH_SHOWN ? path + n - CT_PATH_SHOWN : path;
+}
+
 static int open_regular(int *fd, struct stat *st, const char *path, carat_error *err) {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", path, strerror(errno));
+    if (*fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", shown(path), strerror(errno));
     if (fstat(*fd, st) != 0) {
         const int e = errno;
         close(*fd);
-        return CT_FAIL(err, CARAT_EIO, "%s: %s", path, strerror(e));
+        return CT_FAIL(err, CARAT_EIO, "%s: %s", shown(path), strerror(e));
     }
     if (!S_ISREG(st->st_mode)) {
         close(*fd);
-        return CT_FAIL(err, CARAT_EIO, "%s: is %s, expected a regular file", path,
+        return CT_FAIL(err, CARAT_EIO, "%s: is %s, expected a regular file", shown(path),
                        S_ISDIR(st->st_mode) ? "a folder" : "not a regular file");
     }
     return 0;
@@ -34,6 +40,10 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
     int fd;
     struct stat st;
     CT_TRY(open_regular(&fd, &st, path, err));
+    if ((uint64_t)st.st_size > SIZE_MAX) {
+        close(fd);
+        return CT_FAIL(err, CARAT_EIO, "%s: is %lld bytes, expected at most %zu", shown(path), (long long)st.st_size, SIZE_MAX);
+    }
     out->size = (size_t)st.st_size;
     out->device = (uint64_t)st.st_dev;
     out->inode = (uint64_t)st.st_ino;
@@ -44,8 +54,8 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
         if (p == MAP_FAILED) {
             const int e = errno;
             close(fd);
-            return CT_FAIL(err, e == ENOMEM ? CARAT_ENOMEM : CARAT_EIO, "%s: cannot map %zu bytes: %s", path, out->size,
-                           strerror(e));
+            return CT_FAIL(err, e == ENOMEM ? CARAT_ENOMEM : CARAT_EIO, "%s: cannot map %zu bytes: %s", shown(path),
+                           out->size, strerror(e));
         }
         out->data = p;
     }
@@ -76,19 +86,19 @@ int ct_read_file(char **out, size_t *size, const char *path, size_t max, carat_e
     char *buf = NULL;
     size_t n = 0;
     if ((uint64_t)st.st_size > max) {
-        rc = CT_FAIL(err, CARAT_EFORMAT, "%s: is %lld bytes, expected at most %zu", path, (long long)st.st_size, max);
+        rc = CT_FAIL(err, CARAT_EFORMAT, "%s: is %lld bytes, expected at most %zu", shown(path), (long long)st.st_size, max);
         goto done;
     }
     buf = ct_alloc((size_t)st.st_size + 1);
     if (!buf) {
-        rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %lld bytes", path, (long long)st.st_size);
+        rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %lld bytes", shown(path), (long long)st.st_size);
         goto done;
     }
     while (n < (size_t)st.st_size) {
         const ssize_t got = read(fd, buf + n, (size_t)st.st_size - n);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
-            rc = CT_FAIL(err, CARAT_EIO, "%s: %s", path, strerror(errno));
+            rc = CT_FAIL(err, CARAT_EIO, "%s: %s", shown(path), strerror(errno));
             goto done;
         }
         if (got == 0) break; /* shrank since fstat: what is there counts */

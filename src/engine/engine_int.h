@@ -27,7 +27,7 @@ struct carat_session {
     int32_t *tok;         /* [n_ctx] tokens held */
     int32_t n_past;
     int32_t n_evaluated;
-    bool has_logits;
+    const float *logits;  /* [n_vocab] of the last token, in fw; NULL before a sync succeeded */
     carat_progress_fn progress;
     void *progress_ud;
 };

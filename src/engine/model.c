@@ -46,7 +46,8 @@ static void fill_info(carat_model *m) {
     i->arch = m->cfg.arch == CT_ARCH_GEMMA4 ? "gemma4" : "gemma3";
     i->name = m->cfg.name;
     i->format = m->source.gguf ? "gguf" : "safetensors";
-    i->n_vocab = m->cfg.n_vocab;
+    /* A GGUF opened for its vocabulary only may not say; then the vocabulary does. */
+    i->n_vocab = m->cfg.n_vocab ? m->cfg.n_vocab : m->tokenizer ? ct_tokenizer_n_vocab(m->tokenizer) : 0;
     i->n_layer = m->cfg.n_layer;
     i->d_model = m->cfg.d_model;
     i->n_ctx_train = m->cfg.n_ctx_train;
@@ -56,6 +57,26 @@ static void fill_info(carat_model *m) {
     i->w_swa = m->cfg.w_swa;
     i->has_text = m->tokenizer != NULL;
     i->file_bytes = ct_source_file_bytes(&m->source);
+}
+
+static int bind_weights(carat_model *m, carat_error *err) {
+    const size_t n = ct_source_n_tensor(&m->source);
+    uint8_t *role = ct_alloc(n);
+    if (!role) return CT_FAIL(err, CARAT_ENOMEM, "out of memory");
+    const int rc = ct_weights_bind(&m->weights, &m->cfg, &m->source, &m->arena, role, err);
+    if (!rc) ct_ledger_fill(&m->info, &m->cfg, &m->weights, &m->source, role);
+    ct_free(role);
+    CT_TRY(rc);
+    m->has_weights = true;
+    /* A folder's tokenizer may know tokens that the text model has no embedding for (images of Gemma 3 1B); a GGUF is
+     * written with one row a token. */
+    const int32_t n_tok = m->tokenizer ? ct_tokenizer_n_vocab(m->tokenizer) : 0;
+    if (m->source.gguf && n_tok > m->cfg.n_vocab) {
+        return CT_FAIL(err, CARAT_EMODEL,
+                       "key tokenizer.ggml.tokens has %d tokens, expected at most the %d rows of token_embd.weight", n_tok,
+                       m->cfg.n_vocab);
+    }
+    return 0;
 }
 
 static int open_into(carat_model *m, const char *path, const carat_model_opts *o, carat_error *err) {
@@ -74,16 +95,7 @@ static int open_into(carat_model *m, const char *path, const carat_model_opts *o
     CT_TRY(ct_source_open(&m->source, path, err));
     CT_TRY(read_config(m, path, err));
     CT_TRY(read_tokenizer(m, path, err));
-    if (!o->vocab_only) {
-        const size_t n = ct_source_n_tensor(&m->source);
-        uint8_t *role = ct_alloc(n ? n : 1);
-        if (!role) return CT_FAIL(err, CARAT_ENOMEM, "out of memory");
-        const int rc = ct_weights_bind(&m->weights, &m->cfg, &m->source, &m->arena, role, err);
-        if (!rc) ct_ledger_fill(&m->info, &m->cfg, &m->weights, &m->source, role);
-        ct_free(role);
-        CT_TRY(rc);
-        m->has_weights = true;
-    }
+    if (!o->vocab_only) CT_TRY(bind_weights(m, err));
     fill_info(m);
     return 0;
 }
@@ -99,8 +111,10 @@ int carat_model_open(carat_model **out, const char *path, const carat_model_opts
     if (rc) {
         carat_model_close(&m);
         /* Messages from below the file rooms do not know the path; say it once. */
-        if (strncmp(inner.msg, path, strlen(path)) == 0) return CT_FAIL(err, rc, "%s", inner.msg);
-        return CT_FAIL(err, rc, "%s: %s", path, inner.msg);
+        const size_t n = strlen(path);
+        const char *shown = n > CT_PATH_SHOWN ? path + n - CT_PATH_SHOWN : path;
+        if (strncmp(inner.msg, shown, strlen(shown)) == 0) return CT_FAIL(err, rc, "%s", inner.msg);
+        return CT_FAIL(err, rc, "%s: %s", shown, inner.msg);
     }
     *out = m;
     return 0;

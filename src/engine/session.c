@@ -15,6 +15,9 @@ carat_session_opts carat_session_opts_default(void) { return (carat_session_opts
 static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
     if (o->size != sizeof *o) return CT_FAIL(err, CARAT_EINVAL, "session options: size is wrong");
     if (!m->has_weights) return CT_FAIL(err, CARAT_EINVAL, "model was opened for its vocabulary only");
+    if (o->kv != CARAT_KV_F16 && o->kv != CARAT_KV_F32) {
+        return CT_FAIL(err, CARAT_EINVAL, "session options: KV type is %d, expected CARAT_KV_F16 or CARAT_KV_F32", (int)o->kv);
+    }
     if (o->n_ctx < 0 || o->n_chunk < 0 || o->n_logits < 0 || o->n_threads < 0 || o->n_threads > 1024) {
         return CT_FAIL(err, CARAT_EINVAL, "session options: negative size, or more than 1024 threads");
     }
@@ -36,12 +39,16 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     return 0;
 }
 
+/* The list of tokens held. */
+static uint64_t token_bytes(const ct_forward_opts *f) { return (uint64_t)f->n_ctx * sizeof(int32_t); }
+
 int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes, uint64_t *scratch_bytes,
                            carat_error *err) {
     const carat_session_opts o = opts ? *opts : carat_session_opts_default();
     ct_forward_opts f;
     CT_TRY(resolve(&f, m, &o, err));
     ct_forward_estimate(&m->cfg, &m->weights, &f, kv_bytes, scratch_bytes);
+    *scratch_bytes += token_bytes(&f);
     return 0;
 }
 
@@ -78,7 +85,7 @@ void carat_session_free(carat_session **sp) {
 }
 
 static int check_tokens(const carat_session *s, const int32_t *tok, size_t n, carat_error *err) {
-    if (n == 0) return CT_FAIL(err, CARAT_EINVAL, "no tokens to evaluate");
+    if (n == 0 || !tok) return CT_FAIL(err, CARAT_EINVAL, "no tokens to evaluate, expected at least one");
     if (n > (size_t)s->fw.o.n_ctx) {
         return CT_FAIL(err, CARAT_EFULL, "%zu tokens do not fit the context of %d (use a larger -c)", n, s->fw.o.n_ctx);
     }
@@ -101,11 +108,28 @@ static void rewind_to(carat_session *s, const int32_t *tok, int32_t n, bool from
     if (!ct_kv_can_rewind(&s->fw.kv, keep, s->model->cfg.w_swa)) keep = 0;
     if (keep == 0) ct_kv_reset(&s->fw.kv);
     s->n_past = keep;
-    s->has_logits = false;
+    s->logits = NULL;
+}
+
+/* Hand the logits of the m rows of the chunk at pos to the callback. *at: which row of fw.logits is the last one's. */
+static int give_rows(carat_session *s, int32_t pos, int32_t m, carat_logits_fn row, void *ud, int32_t *at, carat_error *err) {
+    const size_t n_vocab = (size_t)s->model->cfg.n_vocab;
+    for (int32_t r = 0; r < m; r += s->fw.o.n_logits) {
+        const int32_t n_row = m - r < s->fw.o.n_logits ? m - r : s->fw.o.n_logits;
+        ct_forward_logits(&s->fw, r, n_row);
+        for (int32_t i = 0; i < n_row; i++) {
+            if (!row(ud, pos + r + i, s->fw.logits + (size_t)i * n_vocab)) {
+                return CT_FAIL(err, CARAT_ECANCEL, "cancelled at position %d", pos + r + i);
+            }
+        }
+        *at = n_row - 1;
+    }
+    return 0;
 }
 
 static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logits_fn row, void *ud, carat_error *err) {
     const int32_t first = s->n_past;
+    int32_t at = 0;
     s->n_evaluated = 0;
     while (s->n_past < n) {
         if (s->progress && !s->progress(s->progress_ud, s->n_past - first, n - first)) {
@@ -117,18 +141,13 @@ static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logit
         memcpy(s->tok + pos, tok + pos, (size_t)m * sizeof *tok);
         s->n_past += m;
         s->n_evaluated += m;
-        for (int32_t r = 0; row && r < m; r += s->fw.o.n_logits) {
-            const int32_t n_row = m - r < s->fw.o.n_logits ? m - r : s->fw.o.n_logits;
-            ct_forward_logits(&s->fw, r, n_row);
-            for (int32_t i = 0; i < n_row; i++) {
-                if (!row(ud, pos + r + i, s->fw.logits + (size_t)i * (size_t)s->model->cfg.n_vocab)) {
-                    return CT_FAIL(err, CARAT_ECANCEL, "cancelled at position %d", pos + r + i);
-                }
-            }
+        if (row) {
+            CT_TRY(give_rows(s, pos, m, row, ud, &at, err));
+        } else if (last) {
+            ct_forward_logits(&s->fw, m - 1, 1);
         }
-        if (last && !row) ct_forward_logits(&s->fw, m - 1, 1);
     }
-    s->has_logits = row == NULL;
+    s->logits = s->fw.logits + (size_t)at * (size_t)s->model->cfg.n_vocab;
     return 0;
 }
 
@@ -146,7 +165,7 @@ int carat_session_sync_logits(carat_session *s, const int32_t *tok, size_t n, bo
     return evaluate(s, tok, (int32_t)n, row, ud, err);
 }
 
-const float *carat_session_logits(const carat_session *s) { return s->has_logits ? s->fw.logits : NULL; }
+const float *carat_session_logits(const carat_session *s) { return s->logits; }
 
 int32_t carat_session_n_past(const carat_session *s) { return s->n_past; }
 int32_t carat_session_n_evaluated(const carat_session *s) { return s->n_evaluated; }
@@ -156,8 +175,8 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
     const carat_model *m = s->model;
     *out = (carat_session_stats){
         .kv_bytes = s->fw.kv.bytes,
-        .scratch_bytes = s->fw.plan.bytes + (size_t)s->fw.o.n_ctx * sizeof *s->tok,
-        .model_bytes = m->arena.bytes + (m->tokenizer ? ct_tokenizer_bytes(m->tokenizer) : 0),
+        .scratch_bytes = s->fw.plan.bytes + token_bytes(&s->fw.o),
+        .model_bytes = sizeof *m + m->arena.bytes + (m->tokenizer ? ct_tokenizer_bytes(m->tokenizer) : 0),
         .mapped_bytes = m->info.file_bytes,
         .ple_table_bytes = m->info.role[CARAT_ROLE_PLE_TABLE].bytes,
         .ple_reads = s->fw.ple_tier.reads,

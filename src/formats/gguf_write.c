@@ -8,6 +8,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/half.h"
@@ -268,7 +269,13 @@ int ct_gguf_writer_new(ct_gguf_writer **out, const char *path, carat_error *err)
     w->path = ct_strdup_n(path, strlen(path));
     w->buf = ct_alloc(BUFFER_BYTES);
     int rc = 0;
-    if (!w->path || !w->buf) rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", path);
+    struct stat st;
+    if (!w->path || !w->buf) {
+        rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", path);
+    } else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+        /* The final rename would put a file in the place of a device (as root, even of /dev/null). */
+        rc = CT_FAIL(err, CARAT_EIO, "%s: is %s, expected a name for a new file", path, S_ISDIR(st.st_mode) ? "a folder" : "a device");
+    }
     if (rc == 0) rc = create_tmp(w, err);
     if (rc) {
         ct_gguf_writer_free(&w);

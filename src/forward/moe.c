@@ -25,26 +25,23 @@ static void route(ct_forward *f, int il, int r0, int n) {
 }
 
 /* Best n_expert_used experts of row r, best first (lowest index wins ties); weights renormalised to sum 1, then times
- * the per-expert scale. */
+ * the per-expert scale. Comparisons with NaN are false: a row of NaN gets the first experts, never an index that is none. */
 static void choose(ct_forward *f, int il, int r) {
     const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
     const float *p = f->router + (size_t)r * (size_t)n_e;
     int32_t *index = f->route_index + (size_t)r * (size_t)n_used;
     float *weight = f->route_weight + (size_t)r * (size_t)n_used;
-    float sum = 0.0f;
-    for (int j = 0; j < n_used; j++) {
-        int best = -1;
-        for (int e = 0; e < n_e; e++) {
-            bool taken = false;
-            for (int i = 0; i < j && !taken; i++) taken = index[i] == e;
-            if (!taken && (best < 0 || p[e] > p[best])) best = e;
-        }
-        index[j] = best;
-        weight[j] = p[best];
-        sum += p[best];
+    int m = 0;
+    for (int e = 0; e < n_e; e++) { /* insert into the list of the best so far */
+        if (m == n_used && !(p[e] > p[index[m - 1]])) continue;
+        int j = m < n_used ? m++ : m - 1;
+        for (; j > 0 && p[e] > p[index[j - 1]]; j--) index[j] = index[j - 1];
+        index[j] = e;
     }
+    float sum = 0.0f;
+    for (int j = 0; j < n_used; j++) sum += p[index[j]];
     for (int j = 0; j < n_used; j++) {
-        weight[j] = weight[j] / sum * f->w->layer[il].ffn_down_exps_scale[index[j]];
+        weight[j] = p[index[j]] / sum * f->w->layer[il].ffn_down_exps_scale[index[j]];
         f->expert_counts[(size_t)il * (size_t)n_e + (size_t)index[j]]++;
     }
     f->expert_evals += (uint64_t)n_used;

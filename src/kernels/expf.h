@@ -21,8 +21,9 @@ static inline float ct_expf(float x) {
     p = p * r + 0.5f;
     p = p * r + 1.0f;
     p = p * r + 1.0f;
-    /* 2^n in two halves, so that n = 128 and n = -127 do not leave the exponent's range on the way. */
-    const int32_t e = (int32_t)n, h = e / 2;
+    /* 2^n in two halves, so that n = 128 and n = -127 do not leave the exponent's range on the way. n as an integer
+     * is in the low bits of `biased`; converting it would be undefined for NaN. */
+    const int32_t e = (int32_t)(ct_f32_bits(biased) - 0x4b400000u), h = e / 2;
     p = p * ct_f32_from_bits((uint32_t)(h + 127) << 23) * ct_f32_from_bits((uint32_t)(e - h + 127) << 23);
     p = x < -87.3f ? 0.0f : p;
     return x != x ? x : p;

@@ -1,5 +1,5 @@
 /* Hyperparameters of a text model, per-layer facts as data. Read from GGUF keys or from config.json; both fill the same
- * struct, and ct_config_check proves that it makes sense before anything is sized by it. Behaviour elsewhere follows
+ * struct, and ct_config_finish proves that it makes sense before anything is sized by it. Behaviour elsewhere follows
  * these fields, never a model's name, family or layer count. */
 #ifndef CT_MODEL_CONFIG_H
 #define CT_MODEL_CONFIG_H
@@ -14,6 +14,9 @@ typedef enum { CT_ATTN_SLIDING = 0, CT_ATTN_FULL = 1, CT_N_ATTN } ct_attn_kind;
 
 /* Which family of names and conventions a file uses. Only the loader and the chat template look at it. */
 typedef enum { CT_ARCH_GEMMA4, CT_ARCH_GEMMA3 } ct_arch;
+
+/* GGUF has no key: a head is there or not. config.json says it, whatever the files hold. */
+typedef enum { CT_TIED_BY_FILE, CT_TIED, CT_UNTIED } ct_tied;
 
 typedef struct {
     ct_attn_kind attn;
@@ -33,7 +36,8 @@ typedef struct {
 
 typedef struct {
     ct_arch arch;
-    int n_layer, d_model, n_vocab, n_ctx_train;
+    int n_layer, d_model, n_ctx_train;
+    int n_vocab;                 /* 0 until the embedding's shape decides (GGUF without the key) */
     int w_swa;                   /* sliding window: a query sees w_swa keys, itself included */
     float rms_eps;
     float embd_scale;            /* sqrt(d_model) */
@@ -44,7 +48,8 @@ typedef struct {
     bool bidirectional_media;    /* image tokens see each other (used by the vision issue; text is causal) */
     bool has_layer_scale;        /* layer_scalar tensors exist */
     int d_ple;                   /* per-layer embedding width, 0 = none */
-    int n_vocab_ple;
+    int n_vocab_ple;             /* rows of the per-layer embedding table; 0 = the shape decides */
+    ct_tied tied;                /* is the output head the token embedding? */
     int n_expert, n_expert_used, d_ff_expert; /* 0 = dense only */
     int n_kv_shared;             /* last layers that own no keys and values */
     ct_rope_config rope[CT_N_ATTN];
@@ -52,16 +57,14 @@ typedef struct {
     char name[128];
 } ct_config;
 
-/* Fill c from the keys of a GGUF (general.architecture gemma4 or gemma3). n_vocab is left 0: the embedding's shape
- * decides. EMODEL names the key, what was expected and what was found. */
+/* Fill c from the keys of a GGUF (general.architecture gemma4 or gemma3). EMODEL names the key, what was expected and
+ * what was found. */
 int ct_config_from_gguf(ct_config *c, const ct_gguf *g, carat_error *err);
 /* Fill c from a parsed config.json: gemma4 (nested text_config) or gemma4_text, gemma3 or gemma3_text. */
 int ct_config_from_hf(ct_config *c, const ct_json *j, const char *where, carat_error *err);
 /* Derive kv_layer and check every range. Called by both readers. */
 int ct_config_finish(ct_config *c, const char *where, carat_error *err);
 
-/* Number of rotated pairs of layer kinds: int(partial * d_head / 2). */
-int ct_config_n_rot(const ct_config *c, const ct_layer_config *l);
 /* Highest layer index that owns keys and values. */
 int ct_config_last_owner(const ct_config *c);
 

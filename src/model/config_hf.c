@@ -14,6 +14,19 @@ typedef struct {
     int rc; /* first failure; later reads do nothing */
 } reader;
 
+/* What a value is, for messages. */
+static const char *show(ct_json_val v) {
+    int64_t i;
+    double d;
+    bool b;
+    if (ct_json_is_object(v)) return "an object";
+    if (ct_json_is_array(v)) return "a list";
+    if (ct_json_str(v, NULL)) return "a string";
+    if (ct_json_bool(v, &b)) return b ? "true" : "false";
+    if (ct_json_i64(v, &i)) return i < 0 ? "negative" : "too large";
+    return ct_json_f64(v, &d) ? "a fraction or too large" : "null";
+}
+
 /* Integer of obj; null and absent give def; def < 0 means required. */
 static int get_int(reader *r, ct_json_val obj, const char *key, int def) {
     ct_json_val v = ct_json_get(obj, key);
@@ -24,7 +37,7 @@ static int get_int(reader *r, ct_json_val obj, const char *key, int def) {
         return def;
     }
     if (!ct_json_i64(v, &x) || x < 0 || x > INT_MAX) {
-        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is not an integer of 0 to %d", r->where, key, INT_MAX);
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is %s, expected an integer of 0 to %d", r->where, key, show(v), INT_MAX);
         return 0;
     }
     return (int)x;
@@ -34,7 +47,7 @@ static double get_float(reader *r, ct_json_val obj, const char *key, double def)
     ct_json_val v = ct_json_get(obj, key);
     double x;
     if (r->rc || !v || ct_json_is_null(v)) return def;
-    if (!ct_json_f64(v, &x)) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is not a number", r->where, key);
+    if (!ct_json_f64(v, &x)) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is %s, expected a number", r->where, key, show(v));
     return r->rc ? def : x;
 }
 
@@ -42,7 +55,9 @@ static bool get_bool(reader *r, ct_json_val obj, const char *key, bool def) {
     ct_json_val v = ct_json_get(obj, key);
     bool x;
     if (r->rc || !v || ct_json_is_null(v)) return def;
-    if (!ct_json_bool(v, &x)) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is not true or false", r->where, key);
+    if (!ct_json_bool(v, &x)) {
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is %s, expected true or false", r->where, key, show(v));
+    }
     return r->rc ? def : x;
 }
 
@@ -61,7 +76,9 @@ static void get_layer_types(reader *r, ct_config *c) {
     if (r->rc) return;
     if (!list || ct_json_is_null(list)) {
         const int period = get_int(r, r->text, "sliding_window_pattern", 6);
-        if (!r->rc && period < 1) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: sliding_window_pattern is 0", r->where);
+        if (!r->rc && period < 1) {
+            r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: sliding_window_pattern is 0, expected 1 or more", r->where);
+        }
         for (int i = 0; i < c->n_layer && !r->rc; i++) {
             c->layer[i].attn = (i + 1) % period ? CT_ATTN_SLIDING : CT_ATTN_FULL;
         }
@@ -89,14 +106,26 @@ static void get_layer_types(reader *r, ct_config *c) {
     if (!r->rc && c->arch == CT_ARCH_GEMMA4) c->layer[c->n_layer - 1].attn = CT_ATTN_FULL;
 }
 
+static bool has_layer_of(const ct_config *c, ct_attn_kind kind) {
+    for (int i = 0; i < c->n_layer; i++) {
+        if (c->layer[i].attn == kind) return true;
+    }
+    return false;
+}
+
 /* rope_parameters.<kind>: new style; old_theta: the flat key of old files, or NULL. */
 static void get_rope(reader *r, ct_config *c, ct_attn_kind kind, const char *old_theta, double def_theta, double def_partial) {
     static const char *const kinds[CT_N_ATTN] = {"sliding_attention", "full_attention"};
-    ct_json_val p = ct_json_get(ct_json_get(r->text, "rope_parameters"), kinds[kind]);
+    ct_json_val all = ct_json_get(r->text, "rope_parameters"), p = ct_json_get(all, kinds[kind]);
     ct_rope_config *rope = &c->rope[kind];
-    rope->theta = get_float(r, r->text, old_theta ? old_theta : "", def_theta);
+    rope->theta = old_theta ? get_float(r, r->text, old_theta, def_theta) : def_theta;
     rope->factor = 1.0;
     rope->partial = def_partial;
+    /* Gemma 3 has defaults for a kind that is left out. */
+    if (!r->rc && c->arch == CT_ARCH_GEMMA4 && all && !ct_json_is_null(all) && !ct_json_is_object(p) && has_layer_of(c, kind)) {
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: rope_parameters.%s is missing, expected an object", r->where, kinds[kind]);
+        return;
+    }
     ct_json_val scaling = NULL;
     if (p) {
         rope->theta = get_float(r, p, "rope_theta", rope->theta);
@@ -115,13 +144,39 @@ static void get_rope(reader *r, ct_config *c, ct_attn_kind kind, const char *old
         rope->factor = get_float(r, scaling, "factor", 1.0);
         rope->partial = get_float(r, scaling, "partial_rotary_factor", 1.0);
     } else {
-        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: rope_type \"%s\" of %s, expected default, linear or proportional", r->where,
-                        type, kinds[kind]);
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: rope_type of %s is \"%.64s\", expected default, linear or proportional",
+                        r->where, kinds[kind], type);
     }
 }
 
 /* Newer transformers write the full layers' overrides as per_layer_config {"4": {"head_dim": …}, …}; keys may be padded
- * with zeros. */
+ * with zeros. An override of anything else would change what the layer computes, so it is refused. */
+static void get_layer_override(reader *r, ct_config *c, const char *key, ct_json_val over) {
+    char *end;
+    const long i = strtol(key, &end, 10);
+    if (end == key || *end || i < 0 || i >= c->n_layer) {
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: per_layer_config key is \"%.32s\", expected a layer of 0 to %d", r->where, key,
+                        c->n_layer - 1);
+        return;
+    }
+    if (!ct_json_is_object(over)) {
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: per_layer_config.%ld is %s, expected an object", r->where, i, show(over));
+        return;
+    }
+    void *iter = NULL;
+    const char *field;
+    size_t len;
+    ct_json_val v;
+    while (ct_json_next(over, &iter, &field, &len, &v)) {
+        if (strcmp(field, "head_dim") == 0 || strcmp(field, "num_key_value_heads") == 0) continue;
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: per_layer_config.%ld has %.64s, expected head_dim and num_key_value_heads only",
+                        r->where, i, field);
+        return;
+    }
+    c->layer[i].d_head = get_int(r, over, "head_dim", c->layer[i].d_head);
+    c->layer[i].n_head_kv = get_int(r, over, "num_key_value_heads", c->layer[i].n_head_kv);
+}
+
 static void get_overrides(reader *r, ct_config *c) {
     ct_json_val all = ct_json_get(r->text, "per_layer_config"), over;
     if (r->rc) return;
@@ -129,17 +184,7 @@ static void get_overrides(reader *r, ct_config *c) {
         void *iter = NULL;
         const char *key;
         size_t len;
-        while (ct_json_next(all, &iter, &key, &len, &over)) {
-            char *end;
-            const long i = strtol(key, &end, 10);
-            if (end == key || *end || i < 0 || i >= c->n_layer) {
-                r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: per_layer_config key \"%.32s\", expected a layer of 0 to %d", r->where,
-                                key, c->n_layer - 1);
-                return;
-            }
-            c->layer[i].d_head = get_int(r, over, "head_dim", c->layer[i].d_head);
-            c->layer[i].n_head_kv = get_int(r, over, "num_key_value_heads", c->layer[i].n_head_kv);
-        }
+        while (!r->rc && ct_json_next(all, &iter, &key, &len, &over)) get_layer_override(r, c, key, over);
         return;
     }
     const int d_full = get_int(r, r->text, "global_head_dim", 512);
@@ -153,17 +198,35 @@ static void get_overrides(reader *r, ct_config *c) {
     }
 }
 
+/* An integer that cannot be 0; def < 0 means required. */
+static int get_size(reader *r, const char *key, int def) {
+    const int v = get_int(r, r->text, key, def);
+    if (!r->rc && v < 1) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: %s is %d, expected 1 or more", r->where, key, v);
+    return v;
+}
+
+static void expect_causal(reader *r, ct_config *c) {
+    ct_json_val v = ct_json_get(r->text, "use_bidirectional_attention");
+    if (r->rc || !v || ct_json_is_null(v)) return;
+    const char *s = ct_json_str(v, NULL);
+    c->bidirectional_media = s && strcmp(s, "vision") == 0;
+    if (c->bidirectional_media) return;
+    r->rc = CT_FAIL(r->err, CARAT_EMODEL,
+                    "%s: use_bidirectional_attention is \"%.32s\", expected null or \"vision\" (a causal model)", r->where,
+                    s ? s : show(v));
+}
+
 static void read_gemma4(reader *r, ct_config *c) {
     c->attn_scale = 1.0f;
     c->v_norm = true;
     c->has_layer_scale = true;
     c->d_ple = get_int(r, r->text, "hidden_size_per_layer_input", 256);
-    c->n_vocab_ple = get_int(r, r->text, "vocab_size_per_layer_input", 262144);
+    if (c->d_ple) c->n_vocab_ple = get_size(r, "vocab_size_per_layer_input", 262144);
     c->n_kv_shared = get_int(r, r->text, "num_kv_shared_layers", 0);
     if (get_bool(r, r->text, "enable_moe_block", false)) {
-        c->n_expert = get_int(r, r->text, "num_experts", -1);
-        c->n_expert_used = get_int(r, r->text, "top_k_experts", -1);
-        c->d_ff_expert = get_int(r, r->text, "moe_intermediate_size", -1);
+        c->n_expert = get_size(r, "num_experts", -1);
+        c->n_expert_used = get_size(r, "top_k_experts", -1);
+        c->d_ff_expert = get_size(r, "moe_intermediate_size", -1);
     }
     get_overrides(r, c);
     const bool k_eq_v = get_bool(r, r->text, "attention_k_eq_v", false);
@@ -181,17 +244,12 @@ static void read_gemma4(reader *r, ct_config *c) {
     }
     get_rope(r, c, CT_ATTN_SLIDING, NULL, 1e4, 1.0);
     get_rope(r, c, CT_ATTN_FULL, NULL, 1e6, 0.25);
-    const char *bidi = ct_json_str(ct_json_get(r->text, "use_bidirectional_attention"), NULL);
-    c->bidirectional_media = bidi && strcmp(bidi, "vision") == 0;
-    if (bidi && strcmp(bidi, "all") == 0) {
-        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: use_bidirectional_attention \"all\" (an embedding model), expected a causal model",
-                        r->where);
-    }
+    expect_causal(r, c);
 }
 
 static void read_gemma3(reader *r, ct_config *c) {
     const double pre = get_float(r, r->text, "query_pre_attn_scalar", 256.0);
-    if (!r->rc && !(pre > 0)) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: query_pre_attn_scalar is %g", r->where, pre);
+    if (!r->rc && !(pre > 0)) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: query_pre_attn_scalar is %g, expected more than 0", r->where, pre);
     c->attn_scale = (float)pow(pre > 0 ? pre : 1.0, -0.5);
     c->norm_plus_one = true;
     get_rope(r, c, CT_ATTN_SLIDING, "rope_local_base_freq", 1e4, 1.0);
@@ -204,46 +262,61 @@ static void read_gemma3(reader *r, ct_config *c) {
     }
 }
 
-int ct_config_from_hf(ct_config *c, const ct_json *j, const char *where, carat_error *err) {
-    memset(c, 0, sizeof *c);
-    reader r = {.where = where, .err = err};
-    ct_json_val root = ct_json_root(j);
-    if (!ct_json_is_object(root)) return CT_FAIL(err, CARAT_EMODEL, "%s: is not a JSON object", where);
-    r.text = ct_json_get(root, "text_config");
-    if (!ct_json_is_object(r.text)) r.text = root;
-    const char *type = ct_json_str(ct_json_get(r.text, "model_type"), NULL);
+/* The text part of the document and its family. */
+static int read_arch(ct_config *c, reader *r, ct_json_val root) {
+    if (!ct_json_is_object(root)) return CT_FAIL(r->err, CARAT_EMODEL, "%s: is not a JSON object", r->where);
+    r->text = ct_json_get(root, "text_config");
+    if (!ct_json_is_object(r->text)) r->text = root;
+    const char *type = ct_json_str(ct_json_get(r->text, "model_type"), NULL);
     if (!type) type = ct_json_str(ct_json_get(root, "model_type"), NULL);
     if (type && (strcmp(type, "gemma4_text") == 0 || strcmp(type, "gemma4") == 0)) {
         c->arch = CT_ARCH_GEMMA4;
     } else if (type && (strcmp(type, "gemma3_text") == 0 || strcmp(type, "gemma3") == 0)) {
         c->arch = CT_ARCH_GEMMA3;
     } else {
-        return CT_FAIL(err, CARAT_EMODEL, "%s: model_type is \"%.64s\", expected gemma4, gemma4_text, gemma3 or gemma3_text", where,
-                       type ? type : "missing");
+        return CT_FAIL(r->err, CARAT_EMODEL, "%s: model_type is \"%.64s\", expected gemma4, gemma4_text, gemma3 or gemma3_text",
+                       r->where, type ? type : "missing");
     }
-    expect_str(&r, "hidden_activation", "gelu_pytorch_tanh");
-    c->n_layer = get_int(&r, r.text, "num_hidden_layers", -1);
-    if (!r.rc && (c->n_layer < 1 || c->n_layer > CT_MAX_LAYER)) {
-        return CT_FAIL(err, CARAT_EMODEL, "%s: num_hidden_layers is %d, expected 1 to %d", where, c->n_layer, CT_MAX_LAYER);
+    return 0;
+}
+
+/* What both families have, and all layers alike. Published Gemma 3 files leave out what is their class's default; of
+ * Gemma 4 no released model is its class's default, so there the sizes are required. */
+static void read_common(reader *r, ct_config *c) {
+    const bool g3 = c->arch == CT_ARCH_GEMMA3;
+    expect_str(r, "hidden_activation", "gelu_pytorch_tanh");
+    c->d_model = get_size(r, "hidden_size", g3 ? 2304 : -1);
+    c->n_vocab = get_size(r, "vocab_size", g3 ? 262208 : 262144);
+    c->n_ctx_train = get_int(r, r->text, "max_position_embeddings", 131072);
+    c->w_swa = get_int(r, r->text, "sliding_window", g3 ? 4096 : 512);
+    c->rms_eps = (float)get_float(r, r->text, "rms_norm_eps", 1e-6);
+    c->logit_softcap = (float)get_float(r, r->text, "final_logit_softcapping", 0.0);
+    const int n_head = get_size(r, "num_attention_heads", g3 ? 8 : -1);
+    const int n_head_kv = get_size(r, "num_key_value_heads", g3 ? 4 : -1);
+    const int d_head = get_int(r, r->text, "head_dim", 256), d_ff = get_size(r, "intermediate_size", g3 ? 9216 : -1);
+    if (!r->rc && get_bool(r, r->text, "attention_bias", false)) {
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: attention_bias is true, expected false", r->where);
     }
-    c->d_model = get_int(&r, r.text, "hidden_size", -1);
-    c->n_vocab = get_int(&r, r.text, "vocab_size", 262144);
-    c->n_ctx_train = get_int(&r, r.text, "max_position_embeddings", 131072);
-    c->w_swa = get_int(&r, r.text, "sliding_window", 512);
-    c->rms_eps = (float)get_float(&r, r.text, "rms_norm_eps", 1e-6);
-    c->logit_softcap = (float)get_float(&r, r.text, "final_logit_softcapping", 0.0);
-    const int n_head = get_int(&r, r.text, "num_attention_heads", -1);
-    const int n_head_kv = get_int(&r, r.text, "num_key_value_heads", -1);
-    const int d_head = get_int(&r, r.text, "head_dim", 256);
-    const int d_ff = get_int(&r, r.text, "intermediate_size", -1);
-    if (!r.rc && get_bool(&r, r.text, "attention_bias", false)) {
-        r.rc = CT_FAIL(err, CARAT_EMODEL, "%s: attention_bias is true, expected false", where);
-    }
-    CT_TRY(r.rc);
     for (int i = 0; i < c->n_layer; i++) {
         c->layer[i] = (ct_layer_config){.n_head = n_head, .n_head_kv = n_head_kv, .d_head = d_head, .d_ff = d_ff};
     }
-    get_layer_types(&r, c);
+}
+
+int ct_config_from_hf(ct_config *c, const ct_json *j, const char *where, carat_error *err) {
+    memset(c, 0, sizeof *c);
+    reader r = {.where = where, .err = err};
+    ct_json_val root = ct_json_root(j);
+    CT_TRY(read_arch(c, &r, root));
+    c->n_layer = get_int(&r, r.text, "num_hidden_layers", c->arch == CT_ARCH_GEMMA3 ? 26 : -1);
+    if (!r.rc && (c->n_layer < 1 || c->n_layer > CT_MAX_LAYER)) {
+        return CT_FAIL(err, CARAT_EMODEL, "%s: num_hidden_layers is %d, expected 1 to %d", where, c->n_layer, CT_MAX_LAYER);
+    }
+    CT_TRY(r.rc);
+    read_common(&r, c);
+    /* REF transformers: a multimodal checkpoint's own key counts, before that of its text part; true by default. */
+    const bool text_tied = get_bool(&r, r.text, "tie_word_embeddings", true);
+    c->tied = get_bool(&r, root, "tie_word_embeddings", text_tied) ? CT_TIED : CT_UNTIED;
+    if (!r.rc) get_layer_types(&r, c);
     if (!r.rc && c->arch == CT_ARCH_GEMMA4) read_gemma4(&r, c);
     if (!r.rc && c->arch == CT_ARCH_GEMMA3) read_gemma3(&r, c);
     CT_TRY(r.rc);

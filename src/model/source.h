@@ -15,6 +15,7 @@ typedef struct {
 int ct_source_open(ct_source *s, const char *path, carat_error *err);
 void ct_source_close(ct_source *s);
 size_t ct_source_n_tensor(const ct_source *s);
+/* All tensors lie in one array: t - ct_source_tensor_at(s, 0) is the index of t. */
 const ct_tensor *ct_source_tensor_at(const ct_source *s, size_t i);
 /* NULL when absent. */
 const ct_tensor *ct_source_tensor(const ct_source *s, const char *name);

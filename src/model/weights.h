@@ -29,19 +29,19 @@ typedef struct {
 typedef struct {
     ct_matrix token_embd;            /* [n_vocab, d_model] */
     ct_matrix output;                /* [n_vocab, d_model]: token_embd where tied */
-    ct_matrix per_layer_token_embd;  /* [n_vocab_ple, n_layer * d_ple] */
+    ct_matrix per_layer_token_embd;  /* [at least n_vocab, n_layer * d_ple] */
     ct_matrix per_layer_model_proj;  /* [n_layer * d_ple, d_model] */
     const float *per_layer_proj_norm;/* [d_ple] */
     const float *output_norm;        /* [d_model] */
     const float *rope_inv_freq[CT_N_ATTN]; /* [n_rot of the kind] radians a position; see ct_weights_bind */
-    int n_rot[CT_N_ATTN];            /* pairs that turn */
+    int n_rot[CT_N_ATTN];            /* pairs that turn; 0 where no layer is of the kind */
     ct_layer_weights *layer;         /* [n_layer] */
     bool tied;
 } ct_weights;
 
-/* Bind all weights of c from s. c->n_vocab, n_vocab_ple and v_from_k are completed from the shapes where the format has
- * no key for them. Converted vectors live in `arena`. role: [n_tensor of s], filled with the role of every tensor
- * (CARAT_ROLE_UNUSED for those nothing reads). */
+/* Bind all weights of c from s. c->n_vocab and v_from_k are completed from the tensors where the format has no key for
+ * them. A tensor of a layer that the configuration does not account for is refused. Converted vectors live in `arena`.
+ * role: [n_tensor of s], filled with the role of every tensor (CARAT_ROLE_UNUSED for those nothing reads). */
 int ct_weights_bind(ct_weights *w, ct_config *c, const ct_source *s, ct_arena *arena, uint8_t *role, carat_error *err);
 
 #endif

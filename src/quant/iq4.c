@@ -7,7 +7,8 @@ enum { N = 32, N_LEVEL = 16 };
 
 /* The format's levels, and the midpoints between neighbours used to find the nearest one. */
 static const float level[N_LEVEL] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
-static const float midpoint[N_LEVEL - 1] = {-115.5f, -93.5f, -74, -57, -42, -28.5f, -16, -4.5f, 7, 19, 31.5f, 45.5f, 61, 79, 101};
+static const float midpoint[N_LEVEL - 1] = {-115.5f, -93.5f, -74, -57,   -42,   -28.5f, -16, -4.5f,
+                                            7,       19,     31.5f, 45.5f, 61,    79,     101};
 
 static inline void decode_run(float *restrict y, const uint8_t *restrict qs, float d) {
     for (int j = 0; j < N / 2; j++) y[j] = d * level[qs[j] & 15];

@@ -219,7 +219,8 @@ void ct_encode_Q5_K(void *restrict dst, const float *restrict x, int64_t n) {
 
 /* ---- encode: symmetric types (Q3_K, Q6_K) ------------------------------------------------------------- */
 
-/* Fit 16 runs of 16 values; run scales in s as integers in [s_lo, -s_lo - 1]; q in [0, -2 q_lo - 1], offset by -q_lo. */
+/* Fit 16 runs of 16 values; run scales in s as integers in [s_lo, -s_lo - 1]; q is offset by -q_lo, so in
+ * [0, -2 q_lo - 1]. */
 static void encode_symmetric(int8_t s[16], uint8_t d_out[2], int32_t q[N], const float *x, int s_lo, int q_lo) {
     float scale[16];
     for (int r = 0; r < 16; r++) scale[r] = ct_fit_symmetric(x + 16 * r, 16, q_lo);

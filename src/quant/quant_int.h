@@ -32,12 +32,18 @@ typedef struct { uint8_t d[2], qs[16]; } ct_block_iq4_nl;                      /
 /* 256 values. Where quants are 2 bits, byte l of each 32-byte half of qs holds values l, l+32, l+64, l+96 of that
  * half; where they are 4 bits, byte l of each 32-byte quarter holds values l and l+32 of that quarter. Bit g of a
  * 32-byte high-bit array belongs to the g-th run of 32 values. */
-typedef struct { uint8_t scales[16], qs[64], d[2], dmin[2]; } ct_block_q2_k;   /* 16 runs of 16: y = d s q - dmin m; s, m nibbles */
-typedef struct { uint8_t hmask[32], qs[64], scales[12], d[2]; } ct_block_q3_k; /* 16 runs of 16: y = d (s-32) (q-4); hmask = bit 2 of q */
-typedef struct { uint8_t d[2], dmin[2], scales[12], qs[128]; } ct_block_q4_k;  /* 8 runs of 32: y = d s q - dmin m; s, m 6 bits */
-typedef struct { uint8_t d[2], dmin[2], scales[12], qh[32], qs[128]; } ct_block_q5_k; /* the same, with a fifth bit */
-typedef struct { uint8_t ql[128], qh[64]; int8_t scales[16]; uint8_t d[2]; } ct_block_q6_k; /* 16 runs of 16: y = d s (q-32) */
-typedef struct { uint8_t d[2], scales_h[2], scales_l[4], qs[128]; } ct_block_iq4_xs; /* 8 runs of 32: y = d (s-32) codebook[q] */
+/* 16 runs of 16: y = d s q - dmin m; scales: s low, m high nibble */
+typedef struct { uint8_t scales[16], qs[64], d[2], dmin[2]; } ct_block_q2_k;
+/* 16 runs of 16: y = d (s - 32) (q - 4); hmask: bit 2 of q */
+typedef struct { uint8_t hmask[32], qs[64], scales[12], d[2]; } ct_block_q3_k;
+/* 8 runs of 32: y = d s q - dmin m; s, m 6 bits */
+typedef struct { uint8_t d[2], dmin[2], scales[12], qs[128]; } ct_block_q4_k;
+/* the same with a fifth bit, in qh */
+typedef struct { uint8_t d[2], dmin[2], scales[12], qh[32], qs[128]; } ct_block_q5_k;
+/* 16 runs of 16: y = d s (q - 32); qh: bits 4 and 5 */
+typedef struct { uint8_t ql[128], qh[64]; int8_t scales[16]; uint8_t d[2]; } ct_block_q6_k;
+/* 8 runs of 32: y = d (s - 32) codebook[q]; s: 4 bits in scales_l, 2 in scales_h */
+typedef struct { uint8_t d[2], scales_h[2], scales_l[4], qs[128]; } ct_block_iq4_xs;
 
 #define X(id, name, len, bytes) CT_LEN_##id = len, CT_BYTES_##id = bytes,
 enum { CT_DTYPE_LIST(X) };
@@ -95,7 +101,7 @@ static inline float ct_inverse(float d) { return d != 0 ? 1 / d : 0; }
 /* Least-squares d for x ~ d q, q integer in [lo, -lo - 1], lo < 0: the best of a few step sizes around the one
  * that maps the largest magnitude to lo. 0 when x is all zero. n is a multiple of 8. */
 float ct_fit_symmetric(const float *x, int n, int lo);
-/* The same for x ~ d q + m, q in [0, q_max], d >= 0, m in *m. With `below_zero`, m <= 0 (K-quants store -m unsigned). */
+/* The same for x ~ d q + m, q in [0, q_max], d >= 0, m in *m. With `below_zero`, m <= 0 (K-quants store -m). */
 float ct_fit_affine(float *m, const float *x, int n, int q_max, bool below_zero);
 
 #endif

@@ -7,13 +7,7 @@ void ct_encode_F32(void *dst, const float *x, int64_t n) { memcpy(dst, x, (size_
 
 void ct_decode_F16(float *restrict y, const void *restrict src, int64_t n) {
     const uint8_t *restrict b = src;
-    for (int64_t i = 0; i < n; i++) {
-        /* ct_f16_to_f32 with its selection written as a mask, which gcc needs in order to vectorise the loop. */
-        const uint32_t h = ct_load_u16(b + 2 * i), em = (h & 0x7fffu) << 13;
-        const uint32_t special = 0u - ((em + 0x70800000u) >> 31); /* all ones for inf and nan */
-        const uint32_t u = ct_f32_bits(ct_f32_from_bits(em) * 0x1p112f);
-        y[i] = ct_f32_from_bits((u & ~special) | ((em | 0x7f800000u) & special) | (h & 0x8000u) << 16);
-    }
+    for (int64_t i = 0; i < n; i++) y[i] = ct_f16_to_f32(ct_load_u16(b + 2 * i));
 }
 
 void ct_encode_F16(void *restrict dst, const float *restrict x, int64_t n) {

@@ -4,35 +4,38 @@
 
 #include "base/mem.h"
 
-static size_t store_bytes(const ct_kv_geometry *g, ct_dtype type) {
-    return (size_t)g->cap * (size_t)g->n_head_kv * (size_t)g->d_head * ct_dtype_block_bytes(type);
+/* Of K or of V. */
+static uint64_t store_bytes(const ct_kv_geometry *g, ct_dtype type) {
+    return (uint64_t)g->cap * (uint64_t)g->n_head_kv * (uint64_t)g->d_head * ct_dtype_block_bytes(type);
 }
 
-size_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type) {
-    size_t total = 0;
+uint64_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type) {
+    uint64_t total = 0;
     for (int i = 0; i < n; i++) total += 2 * store_bytes(&g[i], type);
     return total;
 }
 
 int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_error *err) {
     memset(kv, 0, sizeof *kv);
+    const uint64_t total = ct_kv_bytes(g, n, type);
+    if (total > SIZE_MAX) return CT_FAIL(err, CARAT_ENOMEM, "KV cache: cannot hold %llu MiB", (unsigned long long)(total >> 20));
     kv->type = type;
     kv->store = ct_alloc_array((size_t)n, sizeof *kv->store);
     if (!kv->store) return CT_FAIL(err, CARAT_ENOMEM, "KV cache: out of memory");
     kv->n_store = n;
-    kv->bytes = ct_kv_bytes(g, n, type);
+    kv->bytes = (size_t)total;
     for (int i = 0; i < n; i++) {
         ct_kv_store *s = &kv->store[i];
         s->n_head_kv = g[i].n_head_kv;
         s->d_head = g[i].d_head;
         s->cap = g[i].cap;
         s->stride = (size_t)g[i].n_head_kv * (size_t)g[i].d_head;
-        s->k = ct_alloc(store_bytes(&g[i], type));
-        s->v = ct_alloc(store_bytes(&g[i], type));
+        s->k = ct_alloc((size_t)store_bytes(&g[i], type));
+        s->v = ct_alloc((size_t)store_bytes(&g[i], type));
         if (!s->k || !s->v) {
-            const size_t bytes = kv->bytes;
             ct_kv_free(kv);
-            return CT_FAIL(err, CARAT_ENOMEM, "KV cache: cannot hold %zu MiB; use a smaller context (-c)", bytes >> 20);
+            return CT_FAIL(err, CARAT_ENOMEM, "KV cache: no memory for %llu MiB; a smaller context needs less",
+                           (unsigned long long)(total >> 20));
         }
     }
     return 0;

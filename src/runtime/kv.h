@@ -29,7 +29,8 @@ typedef struct {
     int64_t n_high;    /* one past the highest position ever written since the last reset */
 } ct_kv;
 
-size_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type);
+/* Bytes of the stores of n owners. Does not overflow within the ranges of model/config.c. */
+uint64_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type);
 int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_error *err);
 void ct_kv_free(ct_kv *kv);
 

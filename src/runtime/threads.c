@@ -1,9 +1,18 @@
-/* Hand-over: the caller publishes a job under a generation number; workers spin on it for a moment (a decode step
- * hands over hundreds of times a token) and then sleep on a condition variable. Items are taken from an atomic
- * counter, so a descheduled worker delays at most the item it holds. The generation is part of the counter's word:
- * a worker that wakes late can never take an item of a job it has not read. */
+/* Hand-over: the caller publishes a job under a generation number; workers poll it for a moment (a decode step hands over
+ * hundreds of times a token) and then sleep on a condition variable. Items are taken from an atomic counter, so a
+ * descheduled worker delays at most the item it holds.
+ *
+ * Why it is right. One word holds generation and next item; taking an item is a compare-and-swap of that word.
+ *  - No item of a job that was not read: the caller first closes the old generation, then writes the job's fields
+ *    (release), then opens the new one. A worker loads the word, then the fields (acquire), then swaps. If any field it
+ *    loaded is of a later job, the closing of its own generation happened before, and the swap fails.
+ *  - No lost wake-up: the caller stores the word and then looks for sleepers, a worker counts itself a sleeper and then
+ *    looks at the word, all four sequentially consistent, so one sees the other; the worker holds the lock from there
+ *    until it waits, and the caller takes it to wake.
+ *  - Results are visible: every item ends with a release on n_done, which the caller acquires. */
 #include "runtime/threads.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -15,6 +24,7 @@
 /* The job word: generation in the high bits, next item in the low ones. */
 #define ITEM_BITS 32
 #define ITEM_MASK ((UINT64_C(1) << ITEM_BITS) - 1)
+#define GENERATION_MASK (UINT64_MAX >> ITEM_BITS)
 
 typedef struct {
     ct_pool *pool;
@@ -28,8 +38,7 @@ struct ct_pool {
     int n_started;
     pthread_mutex_t lock;
     pthread_cond_t wake;
-    /* The job, written by the caller before the generation moves on. Atomic because a late worker may look at it
-     * while the next job is written; what it reads is used only if its claim on the word succeeds. */
+    /* The job. A late worker may look at it while the next one is written; see above. */
     _Atomic(ct_work_fn) fn;
     _Atomic(void *) ud;
     _Atomic int64_t n_items;
@@ -55,10 +64,10 @@ static void work(ct_pool *p, uint64_t gen, int thread) {
         uint64_t w = atomic_load_explicit(&p->word, memory_order_acquire);
         if (w >> ITEM_BITS != gen) return;
         const int64_t item = (int64_t)(w & ITEM_MASK);
-        const ct_work_fn fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
-        void *ud = atomic_load_explicit(&p->ud, memory_order_relaxed);
-        if (item >= atomic_load_explicit(&p->n_items, memory_order_relaxed)) return;
-        /* Success means the word, generation included, had not changed: fn and ud are this job's. */
+        const ct_work_fn fn = atomic_load_explicit(&p->fn, memory_order_acquire);
+        void *ud = atomic_load_explicit(&p->ud, memory_order_acquire);
+        if (item >= atomic_load_explicit(&p->n_items, memory_order_acquire)) return;
+        /* Success means that the word, generation included, had not changed: fn and ud are this job's. */
         if (!atomic_compare_exchange_weak_explicit(&p->word, &w, w + 1, memory_order_acq_rel, memory_order_relaxed)) continue;
         fn(ud, item, thread);
         atomic_fetch_add_explicit(&p->n_done, 1, memory_order_release);
@@ -142,13 +151,15 @@ void ct_pool_run(ct_pool *p, ct_work_fn fn, void *ud, int64_t n_items) {
         for (int64_t i = 0; i < n_items; i++) fn(ud, i, 0);
         return;
     }
-    /* Close the old job first: a late worker's claim on the old word must fail once the fields below change. */
-    const uint64_t gen = (atomic_load(&p->word) >> ITEM_BITS) + 2;
+    assert(n_items < (int64_t)ITEM_MASK);
+    /* Close the old job first: a late worker's claim on the old word must fail once the fields below change. Odd
+     * generations are closed, even ones open. */
+    const uint64_t gen = ((atomic_load(&p->word) >> ITEM_BITS) + 2) & GENERATION_MASK;
     atomic_store(&p->word, (gen - 1) << ITEM_BITS | ITEM_MASK);
-    atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
-    atomic_store_explicit(&p->ud, ud, memory_order_relaxed);
-    atomic_store_explicit(&p->n_items, n_items, memory_order_relaxed);
-    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
+    atomic_store_explicit(&p->fn, fn, memory_order_release);
+    atomic_store_explicit(&p->ud, ud, memory_order_release);
+    atomic_store_explicit(&p->n_items, n_items, memory_order_release);
+    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed); /* nobody counts until the word opens the job */
     atomic_store(&p->word, gen << ITEM_BITS);
     if (atomic_load(&p->n_sleeping) > 0) {
         pthread_mutex_lock(&p->lock);

@@ -5,34 +5,15 @@
 /* Tokens that steer the model, by the texts that Gemma 3 and 4 give them. Published files mark some of these as
  * user-defined or normal (so that other programs show them); text a user typed must never become one of them.
  * REF gemma4-spec 4.3, 4.5. */
-static const char *const known_control[] = {"<pad>",
-                                            "<eos>",
-                                            "<bos>",
-                                            "<unk>",
-                                            "<|tool>",
-                                            "<tool|>",
-                                            "<|tool_call>",
-                                            "<tool_call|>",
-                                            "<|tool_response>",
-                                            "<tool_response|>",
-                                            "<|\"|>",
-                                            "<|think|>",
-                                            "<|channel>",
-                                            "<channel|>",
-                                            "<|turn>",
-                                            "<turn|>",
-                                            "<|image>",
-                                            "<image|>",
-                                            "<|image|>",
-                                            "<|audio>",
-                                            "<audio|>",
-                                            "<|audio|>",
-                                            "<|video|>",
-                                            "<start_of_turn>",
-                                            "<end_of_turn>",
-                                            "<start_of_image>",
-                                            "<end_of_image>",
-                                            "<image_soft_token>"};
+/* clang-format off */
+static const char *const known_control[] = {
+    "<pad>", "<eos>", "<bos>", "<unk>",
+    "<|tool>", "<tool|>", "<|tool_call>", "<tool_call|>", "<|tool_response>", "<tool_response|>", "<|\"|>",
+    "<|think|>", "<|channel>", "<channel|>", "<|turn>", "<turn|>",
+    "<|image>", "<image|>", "<|image|>", "<|audio>", "<audio|>", "<|audio|>", "<|video|>",
+    "<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>",
+};
+/* clang-format on */
 
 static const char *const known_stop[] = {"<eos>", "<turn|>", "<|tool_response>", "<end_of_turn>"};
 

@@ -13,6 +13,12 @@ done
 carat --version
 check "version" status 0
 check "version text" out_has "carat 0."
+for h in -V version; do
+    carat $h
+    check "$h is --version" out_has "carat 0."
+done
+carat --help
+check "no line of the help beyond 80 columns" equal "$(LC_ALL=C awk 'length($0) > 80' "$TMP/out")" ""
 
 verbs=$("$CARAT" --help | sed -n '/^verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p')
 check "verbs are listed" test -n "$verbs"
@@ -21,6 +27,7 @@ for v in $verbs; do
     check "help of $v" status 0
     check "usage of $v" out_has "usage: carat $v"
     check "common flag of $v" out_has "--threads N"
+    check "an example of $v" grep -q "^    .*carat $v " "$TMP/out"
     check "no line beyond 80 columns" equal "$(LC_ALL=C awk 'length($0) > 80' "$TMP/out")" ""
     cp "$TMP/out" "$TMP/kept"
     carat help "$v"
@@ -41,7 +48,21 @@ refused 2 "did you mean --top-k?" run --topk 3
 refused 2 "did you mean --temp?" run --temperature 1
 refused 2 "did you mean --temp?" run -temp 1
 refused 2 "did you mean --repeat-penalty?" run --repeat_penalty 1
+# Where nothing is near, a hint would only mislead; what is promised for later says so.
+for w in foo nonsense -z; do
+    refused 2 "no such" "$w"
+    check "no hint for $w" test -z "$(grep 'did you mean' "$TMP/err")"
+    refused 2 "no such flag" run "-$w"
+done
+check "no hint for a far flag" test -z "$(grep 'did you mean' "$TMP/err")"
+for w in chat bench serve; do refused 2 "not in this version" $w; done
+refused 2 "empty word" ""
 refused 2 "no number" run --temp hot
+refused 2 "outside 0 to 100" run --temp 1e400
+refused 2 "no number" run --temp nan
+refused 2 "-n: 99999999999999999999 is outside -1 to 2147483647" run -n 99999999999999999999
+refused 2 "--max-tokens: 2147483648 is outside -1 to 2147483647" run --max-tokens 2147483648
+refused 2 "no whole number" run -n 1e3
 refused 2 "outside 0 to 1" run --top-p 1.5
 refused 2 "not one of on|off" run --think maybe
 refused 2 "takes no value" run --raw=yes
@@ -53,7 +74,7 @@ refused 2 "too few arguments" weigh --json
 refused 2 "no such flag" run -x
 
 # Sizes: what is taken, and what is not.
-for s in 1.5G 900M 64KiB 2g 123456789 .5G; do
+for s in 1.5G 900M 64KiB 2g 2gb 123456789 .5G; do
     carat run "$TMP/none" -p x --ram $s
     check "size $s is read, the model is missed" status 1
 done

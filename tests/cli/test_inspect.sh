@@ -23,7 +23,7 @@ for f in $files; do
     check "$m: roles and the rest are the file" equal $((sum + $(json other_bytes))) "$(json file_bytes)"
     if [ -d "$f" ]; then size=$(cat "$f"/model*.safetensors | wc -c); else size=$(wc -c <"$f"); fi
     check "$m: the file is as long" equal "$(json file_bytes)" "$(echo $size)"
-    # Roles by name (the listing) and by binding (the ledger) must be the same.
+    # The listing of tensors and the ledger must agree.
     json tensors | tr '}' '\n' | sed -n 's/.*"bytes":\([0-9]*\),"role":"\([a-z_]*\)".*/\2 \1/p' >"$TMP/list"
     check "$m: every tensor is listed" lines "$TMP/list" "$n"
     for r in $roles; do

@@ -32,12 +32,20 @@ carat tokenize "$MODEL" "Hello" --bos --json
 check "-p is the text with <bos>" equal "$n" "$(json tokens)"
 
 refused 2 "--out" logits "$MODEL" --tokens 1
+refused 2 "--out" logits "$MODEL" --tokens 1 --out ""
+refused 2 "--out" logits "$MODEL" --tokens 1 --out -
+refused 2 "--taps" logits "$MODEL" --tokens 1 --out "$TMP/x.npy" --taps ""
+refused 1 "is a folder" logits "$MODEL" --tokens 1 --out "$TMP/taps"
+mkfifo "$TMP/pipe" # stands for a device: a rename onto it would take it away from everyone
+refused 1 "no regular file" logits "$MODEL" --tokens 1 --out "$TMP/pipe"
+check "the pipe is still one" test -p "$TMP/pipe"
 refused 2 "one of them" logits "$MODEL" --out "$TMP/x.npy"
 refused 2 "one of them" logits "$MODEL" --tokens 1 -p x --out "$TMP/x.npy"
 refused 2 "outside the vocabulary" logits "$MODEL" --tokens "$n_vocab" --out "$TMP/x.npy"
 refused 2 "no list" logits "$MODEL" --tokens '1;2' --out "$TMP/x.npy"
 refused 1 "larger -c" logits "$MODEL" --tokens $IDS -c 4 --out "$TMP/x.npy"
 refused 1 "cannot create" logits "$MODEL" --tokens 1 --out "$TMP/none/x.npy"
+refused 1 "was trained for" logits "$MODEL" --tokens $IDS -c 99999999 --out "$TMP/x.npy"
 refused 1 "needs " logits "$MODEL" --tokens 1 --out "$TMP/x.npy" --ram 10K
 check "nothing was left behind" test ! -e "$TMP/x.npy"
 finish

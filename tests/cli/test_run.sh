@@ -21,6 +21,15 @@ check "every evaluated token reads one PLE row" equal "$(json memory.ple.reads)"
 check "no experts" equal "$(json memory.experts)" "{}"
 carat run "$ORACLE/26b-a4b" -p "$P" -n 4 --seed 1 --json
 check "experts are counted" test "$(json memory.experts.evals)" -gt 0
+sum() { tr -d '[]' | tr ',' '\n' | awk '{ s += $1 } END { print s + 0 }'; }
+all=0
+for i in 0 1 2; do
+    n=$(json memory.experts.layers.$i.evals)
+    all=$((all + n))
+    check "layer $i: counts are the evaluations" equal "$(json memory.experts.layers.$i.counts | sum)" "$n"
+    check "layer $i: used and entropy" json memory.experts.layers.$i.used memory.experts.layers.$i.entropy_bits >/dev/null
+done
+check "layers are all evaluations" equal "$all" "$(json memory.experts.evals)"
 check "no PLE" equal "$(json memory.ple.mode)" none
 
 # Seeds and threads.
@@ -70,6 +79,21 @@ refused 2 "vision" run "$MODEL" -p a --image f.png
 refused 2 "audio" run "$MODEL" -p a --audio f.wav
 printf 'a\0b' >"$TMP/nul"
 refused 1 "NUL" run "$MODEL" -f "$TMP/nul"
+mkfifo "$TMP/pipe"
+cat "$TMP/prompt" >"$TMP/pipe" &
+carat run "$MODEL" -f "$TMP/pipe" -n 4 --temp 0 --json
+check "-f reads a pipe" equal "$(json prompt_tokens) $(json token_ids)" "$n $ids"
+# An empty prompt is a slip (an unset variable), except for --raw, which continues from nothing.
+: >"$TMP/void"
+refused 2 "empty" run "$MODEL" -p ""
+refused 1 "empty" run "$MODEL" -f "$TMP/void"
+refused 1 "empty" run "$MODEL"
+refused 2 "empty word" run "$MODEL" -f ""
+refused 2 "empty word" run "" -p x
+carat run "$MODEL" -p "" --raw -n 2
+check "--raw begins with nothing" status 0
+refused 1 "is a folder" run "$MODEL" -f "$TMP"
+refused 1 "behind -p" run "Tell me a story" -p x
 
 # Thoughts, which a random model opens by chance: never on stdout, on stderr with --think on.
 carat tokenize "$MODEL" "<|channel>" --special --json
@@ -102,6 +126,14 @@ fi
 carat run "$MODEL" -p "$P" -n -1 -c "$n" --json
 check "a prompt that fills the context gets one token" test "$(json tokens)" -le 1
 refused 1 "larger -c" run "$MODEL" -p "$P" -c 4
+refused 1 "was trained for" run "$MODEL" -p "$P" -c 99999999
+i=0
+while [ $i -lt 15 ]; do
+    i=$((i + 1))
+    cat "$TMP/prompt" "$TMP/prompt" >"$TMP/double"
+    mv "$TMP/double" "$TMP/prompt"
+done
+refused 1 "shorten the prompt" run "$MODEL" -f "$TMP/prompt"
 
 # --ram, --cpu.
 refused 1 "needs " run "$MODEL" -p "$P" --ram 100K
@@ -124,6 +156,12 @@ if "$CARAT" --help | grep -q '^  cut '; then
     done
 fi
 
+# Logits that are no numbers: a file whose last weights are NaN.
+carat cut "$MODEL" --type f32 --out "$TMP/nan.gguf"
+size=$(wc -c <"$TMP/nan.gguf")
+head -c 20000 /dev/zero | tr '\0' '\377' | dd of="$TMP/nan.gguf" bs=1 seek=$((size - 20000)) conv=notrunc 2>"$TMP/err"
+for f in "--temp 0" "--seed 1" "--top-k 0" "--repeat-penalty 1.1" --json; do refused 1 "NaN" run "$TMP/nan.gguf" -p x $f; done
+
 # Bad models: exit 1 and one line.
 refused 1 "No such file" run "$TMP/none.gguf" -p x
 : >"$TMP/empty.gguf"
@@ -137,6 +175,8 @@ refused 1 "No such file" run "$MODEL" -f "$TMP/none"
 carat run "$MODEL" -p "$P" -n 24 --seed 7 --stats
 check "stats leave stdout alone" cmp -s "$TMP/out" "$TMP/seven"
 for s in "tokens/s" "resident memory" "bytes by role" "seed 7"; do check "stats say $s" err_has "$s"; done
+carat run "$ORACLE/26b-a4b" -p "$P" -n 4 --seed 7 --stats
+check "stats say how experts were used" err_has "experts: 4 of 12"
 
 # Ctrl-C: the text so far, exit 0; a second one ends at once. Random models end soon; one that goes on is needed.
 for m in 26b-a4b 31b e2b e4b gemma3; do

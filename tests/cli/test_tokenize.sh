@@ -38,6 +38,11 @@ check "ill-formed UTF-8" json tokens ids pieces >/dev/null
 
 refused 2 "no list" tokenize "$MODEL" --decode 1,x
 refused 2 "no list" tokenize "$MODEL" --decode 1,,2
+refused 2 "no list" tokenize "$MODEL" --decode ""
+for f in --ids --bos; do refused 2 "not with --decode" tokenize "$MODEL" --decode 1 $f; done
+printf '1,2\0,3' >"$TMP/nul"
+"$CARAT" tokenize "$MODEL" --decode - <"$TMP/nul" >"$TMP/out" 2>"$TMP/err"
+check "a NUL among ids is refused" equal $? 2
 refused 2 "outside the vocabulary" tokenize "$MODEL" --decode 99999999
 refused 2 "takes no TEXT" tokenize "$MODEL" hello --decode 1
 refused 1 "No such file" tokenize "$TMP/none" hello

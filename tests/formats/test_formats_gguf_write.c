@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
@@ -316,6 +317,22 @@ static void writer__empty_file_is_readable(void **state) {
     ct_gguf_close(&g);
 }
 
+/* A fifo stands for a device: whatever is not a regular file must be there as it was afterwards. */
+static void writer__refuses_what_is_not_a_file(void **state) {
+    (void)state;
+    ct_gguf_writer *w = NULL;
+    carat_error err = {0};
+    struct stat st;
+    assert_int_equal(ct_gguf_writer_new(&w, dir, &err), CARAT_EIO);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    assert_int_equal(ct_gguf_writer_new(&w, path, &err), CARAT_EIO);
+    assert_null(w);
+    assert_non_null(strstr(err.msg, "expected a name for a new file"));
+    assert_int_equal(stat(path, &st), 0);
+    assert_true(S_ISFIFO(st.st_mode));
+    assert_int_equal(n_files(), 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(writer__round_trips_every_type, make_dir, drop_dir),
@@ -324,6 +341,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(writer__two_at_once_do_not_collide, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(writer__refuses_misuse, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(writer__begin_reports_what_a_put_could_not, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(writer__refuses_what_is_not_a_file, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(writer__empty_file_is_readable, make_dir, drop_dir),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

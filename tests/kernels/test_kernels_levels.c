@@ -216,6 +216,58 @@ static void reference__is_close_to_libm(void **state) {
     assert_true(extreme[0] == 0.0f && extreme[1] == 1.0f && extreme[2] == 0.0f);
 }
 
+/* Numbers that are none, or too large, go through every kernel without leaving it undefined. */
+static void elementwise__keeps_nan_and_infinity(void **state) {
+    (void)state;
+    static const float bad[] = {NAN, INFINITY, -INFINITY, 3e38f, -3e38f, 1e-45f};
+    for (size_t b = 0; b < sizeof bad / sizeof *bad; b++) {
+        float x[37], one[37], y[37];
+        for (int i = 0; i < 37; i++) x[i] = i % 5 == 2 ? bad[b] : 0.5f, one[i] = 1.0f;
+        fast.gelu_mul(y, x, one, 37);
+        assert_true(fabs((double)y[0] - 0.345714) < 1e-5); /* the neighbours do not notice */
+        if (b == 0) assert_true(isnan(y[2]));
+        if (b == 1) assert_true(isinf(y[2]));
+        memcpy(y, x, sizeof y);
+        fast.softcap(y, 30.0f, 37);
+        assert_true(b == 0 ? isnan(y[2]) : fabsf(y[2]) <= 30.0f);
+        memcpy(y, x, sizeof y);
+        fast.softmax(y, 37);
+        assert_true(b < 2 ? isnan(y[0]) : y[0] >= 0.0f && y[0] <= 1.0f);
+        fast.rms_norm(y, x, NULL, 37, 1e-6f);
+        uint16_t h[37];
+        fast.store_f16(h, x, 37);
+        assert_int_equal(h[0], 0x3800);
+    }
+}
+
+/* The definition of the format, written out. */
+static double half_value(uint32_t h) {
+    const int e = (h >> 10) & 31, m = h & 1023;
+    const double v = e == 31 ? (m ? (double)NAN : (double)INFINITY) : e ? ldexp(1024 + m, e - 25) : ldexp(m, -24);
+    return h & 0x8000 ? -v : v;
+}
+
+static void half__is_exact_for_every_value(void **state) {
+    (void)state;
+    uint16_t h[256];
+    float y[256];
+    for (uint32_t at = 0; at < 65536; at += 256) {
+        for (uint32_t i = 0; i < 256; i++) h[i] = (uint16_t)(at + i);
+        ct_quant_decoder(CT_F16)(y, h, 256);
+        for (uint32_t i = 0; i < 256; i++) {
+            const float one = ct_f16_to_f32(h[i]), want = (float)half_value(at + i);
+            assert_int_equal(ct_f32_bits(y[i]), ct_f32_bits(one));
+            if (isnan(want)) {
+                assert_true(isnan(one));
+                assert_int_equal(ct_f32_bits(one) >> 31, (at + i) >> 15); /* sign and payload stay */
+                assert_int_equal(ct_f32_bits(one) >> 13 & 1023, (at + i) & 1023);
+            } else {
+                assert_int_equal(ct_f32_bits(one), ct_f32_bits(want));
+            }
+        }
+    }
+}
+
 static void half__round_trips_every_value(void **state) {
     (void)state;
     for (uint32_t h = 0; h < 65536; h++) {
@@ -278,6 +330,7 @@ int main(int argc, char **argv) {
             cmocka_unit_test(matmul__equals_reference),     cmocka_unit_test(matmul__does_not_depend_on_tiling),
             cmocka_unit_test(attend__equals_reference),     cmocka_unit_test(elementwise__equals_reference),
             cmocka_unit_test(reference__is_close_to_libm),  cmocka_unit_test(half__round_trips_every_value),
+            cmocka_unit_test(half__is_exact_for_every_value), cmocka_unit_test(elementwise__keeps_nan_and_infinity),
         };
         failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
     }

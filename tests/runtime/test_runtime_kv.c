@@ -42,6 +42,32 @@ static void kv__rewinds_only_while_the_window_is_there(void **state) {
     ct_kv_free(&kv);
 }
 
+/* A store that never wraps (a full layer, or a ring not yet full) keeps everything; the tightest ring is what decides. */
+static void kv__rewinds_anywhere_before_a_ring_is_full(void **state) {
+    (void)state;
+    const ct_kv_geometry g[2] = {{1, 16, 11}, {1, 16, 100}};
+    ct_kv kv;
+    assert_int_equal(ct_kv_init(&kv, g, 2, CT_F16, NULL), 0);
+    assert_true(ct_kv_can_rewind(&kv, 0, 8)); /* nothing was written */
+    for (int n_high = 1; n_high <= 11; n_high++) {
+        ct_kv_advance(&kv, n_high - 1, 1);
+        for (int n = 0; n <= n_high; n++) assert_true(ct_kv_can_rewind(&kv, n, 8));
+    }
+    ct_kv_advance(&kv, 11, 1); /* position 0 is gone: token 7 still sees it, token 8 does not */
+    assert_false(ct_kv_can_rewind(&kv, 7, 8));
+    assert_true(ct_kv_can_rewind(&kv, 8, 8));
+    assert_true(ct_kv_can_rewind(&kv, 3, 1)); /* a window of one sees itself alone */
+    ct_kv_free(&kv);
+}
+
+static void kv__sizes_do_not_overflow(void **state) {
+    (void)state;
+    /* The largest that model/config.c lets through: a context of 2^30, 1024 heads of 4096, 256 owners, f32. */
+    static ct_kv_geometry g[256];
+    for (int i = 0; i < 256; i++) g[i] = (ct_kv_geometry){1024, 4096, 1 << 30};
+    assert_true(ct_kv_bytes(g, 256, CT_F32) == UINT64_C(1) << 63);
+}
+
 static void plan__knows_the_total_before_it_allocates(void **state) {
     (void)state;
     ct_plan p;
@@ -77,6 +103,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kv__addresses_wrap_at_the_ring),
         cmocka_unit_test(kv__rewinds_only_while_the_window_is_there),
+        cmocka_unit_test(kv__rewinds_anywhere_before_a_ring_is_full),
+        cmocka_unit_test(kv__sizes_do_not_overflow),
         cmocka_unit_test(plan__knows_the_total_before_it_allocates),
         cmocka_unit_test(tier__counts_what_is_read),
     };

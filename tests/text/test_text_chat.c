@@ -17,14 +17,12 @@
 #define G3 CT_CHAT_GEMMA3
 #define THINK CARAT_CHAT_THINK
 #define NOGEN CARAT_CHAT_NO_PROMPT
-#define SYS(s)                                                                                                         \
-    { "system", s }
-#define USR(s)                                                                                                         \
-    { "user", s }
-#define MOD(s)                                                                                                         \
-    { "model", s }
-#define AST(s)                                                                                                         \
-    { "assistant", s }
+/* clang-format off */
+#define SYS(s) {"system", s}
+#define USR(s) {"user", s}
+#define MOD(s) {"model", s}
+#define AST(s) {"assistant", s}
+/* clang-format on */
 
 static const struct {
     ct_chat_kind kind;
