@@ -249,7 +249,9 @@ static void read_gemma4(reader *r, ct_config *c) {
 
 static void read_gemma3(reader *r, ct_config *c) {
     const double pre = get_float(r, r->text, "query_pre_attn_scalar", 256.0);
-    if (!r->rc && !(pre > 0)) r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: query_pre_attn_scalar is %g, expected more than 0", r->where, pre);
+    if (!r->rc && !(pre > 0)) {
+        r->rc = CT_FAIL(r->err, CARAT_EMODEL, "%s: query_pre_attn_scalar is %g, expected more than 0", r->where, pre);
+    }
     c->attn_scale = (float)pow(pre > 0 ? pre : 1.0, -0.5);
     c->norm_plus_one = true;
     get_rope(r, c, CT_ATTN_SLIDING, "rope_local_base_freq", 1e4, 1.0);
