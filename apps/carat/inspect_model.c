@@ -1,26 +1,10 @@
 /* Opening a model's files: see inspect_model.h. */
 #include "inspect_model.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "model/weights.h"
-
-enum { MAX_CONFIG = 4 << 20 };
-
-static int read_config(inspect_model *m, const char *path, carat_error *err) {
-    if (m->source.gguf) return ct_config_from_gguf(&m->config, m->source.gguf, err);
-    char file[4096];
-    if (snprintf(file, sizeof file, "%s/config.json", path) >= (int)sizeof file) {
-        return CT_FAIL(err, CARAT_EIO, "path is longer than %zu bytes", sizeof file);
-    }
-    ct_json *j = NULL;
-    CT_TRY(ct_json_load(&j, file, MAX_CONFIG, err));
-    const int rc = ct_config_from_hf(&m->config, j, "config.json", err);
-    ct_json_free(&j);
-    return rc;
-}
 
 /* What is bound is not kept, only under which role. */
 static int read_roles(inspect_model *m, carat_error *err) {
@@ -38,7 +22,7 @@ int inspect_model_open(inspect_model *m, const char *path, carat_error *err) {
     carat_error inner = {0};
     memset(m, 0, sizeof *m);
     int rc = ct_source_open(&m->source, path, &inner);
-    if (rc == 0) rc = read_config(m, path, &inner);
+    if (rc == 0) rc = ct_source_config(&m->config, &m->source, path, &inner);
     if (rc == 0) rc = read_roles(m, &inner);
     if (rc == 0) return 0;
     inspect_model_close(m);

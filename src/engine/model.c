@@ -5,31 +5,9 @@
 #include "base/mem.h"
 #include "engine/engine_int.h"
 
-#define CONFIG_MAX_BYTES ((size_t)4 << 20)
-
 const char *carat_version(void) { return "0.1.0"; }
 
 carat_model_opts carat_model_opts_default(void) { return (carat_model_opts){.size = sizeof(carat_model_opts)}; }
-
-static int read_config(carat_model *m, const char *path, carat_error *err) {
-    if (m->source.gguf) return ct_config_from_gguf(&m->cfg, m->source.gguf, err);
-    char file[4096];
-    if (snprintf(file, sizeof file, "%s/config.json", path) >= (int)sizeof file) {
-        return CT_FAIL(err, CARAT_EIO, "path is longer than %zu bytes", sizeof file);
-    }
-    ct_json *j = NULL;
-    CT_TRY(ct_json_load(&j, file, CONFIG_MAX_BYTES, err));
-    const int rc = ct_config_from_hf(&m->cfg, j, "config.json", err);
-    ct_json_free(&j);
-    if (rc || m->cfg.name[0]) return rc;
-    /* A folder has no name of its own: its last path component is what people call it. */
-    size_t n = strlen(path);
-    while (n > 1 && path[n - 1] == '/') n--;
-    size_t at = n;
-    while (at > 0 && path[at - 1] != '/') at--;
-    (void)snprintf(m->cfg.name, sizeof m->cfg.name, "%.*s", (int)(n - at < 100 ? n - at : 100), path + at);
-    return 0;
-}
 
 static int read_tokenizer(carat_model *m, const char *path, carat_error *err) {
     if (m->source.gguf) {
@@ -93,7 +71,7 @@ static int open_into(carat_model *m, const char *path, const carat_model_opts *o
     }
     ct_kernels_init(&m->kernels, level);
     CT_TRY(ct_source_open(&m->source, path, err));
-    CT_TRY(read_config(m, path, err));
+    CT_TRY(ct_source_config(&m->cfg, &m->source, path, err));
     CT_TRY(read_tokenizer(m, path, err));
     if (!o->vocab_only) CT_TRY(bind_weights(m, err));
     fill_info(m);

@@ -64,9 +64,8 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
     }
     for (int il = 0; il < c->n_layer; il++) {
         const int r0 = il < last_owner ? 0 : n - n_need;
-        if (r0 == n && il > last_owner) break;
         ct_attention(f, il, r0, n, pos);
-        if (r0 == n) break;
+        if (r0 == n) break; /* the last owner has written its keys and values, and nobody asks for more */
         ct_ffn(f, il, r0, n);
         if (c->d_ple) {
             ct_ple_context(f, il, r0, n);

@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#define CONFIG_MAX_BYTES ((size_t)4 << 20)
+
 int ct_source_open(ct_source *s, const char *path, carat_error *err) {
     memset(s, 0, sizeof *s);
     if (!ct_path_is_dir(path)) return ct_gguf_open(&s->gguf, path, err);
@@ -46,4 +48,24 @@ uint64_t ct_source_file_bytes(const ct_source *s) {
         for (int i = 0; i < ct_safetensors_n_files(s->st); i++) n += ct_safetensors_file(s->st, i)->size;
     }
     return n;
+}
+
+int ct_source_config(ct_config *c, const ct_source *s, const char *path, carat_error *err) {
+    if (s->gguf) return ct_config_from_gguf(c, s->gguf, err);
+    char file[4096];
+    if (snprintf(file, sizeof file, "%s/config.json", path) >= (int)sizeof file) {
+        return CT_FAIL(err, CARAT_EIO, "path is longer than %zu bytes", sizeof file);
+    }
+    ct_json *j = NULL;
+    CT_TRY(ct_json_load(&j, file, CONFIG_MAX_BYTES, err));
+    const int rc = ct_config_from_hf(c, j, "config.json", err);
+    ct_json_free(&j);
+    if (rc || c->name[0]) return rc;
+    /* A folder has no name of its own: its last path component is what people call it. */
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/') n--;
+    size_t at = n;
+    while (at > 0 && path[at - 1] != '/') at--;
+    (void)snprintf(c->name, sizeof c->name, "%.*s", (int)(n - at < 100 ? n - at : 100), path + at);
+    return 0;
 }

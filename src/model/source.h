@@ -4,6 +4,7 @@
 
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
+#include "model/config.h"
 
 typedef struct {
     ct_gguf *gguf;         /* one of the two is set; owned */
@@ -20,5 +21,8 @@ const ct_tensor *ct_source_tensor_at(const ct_source *s, size_t i);
 /* NULL when absent. */
 const ct_tensor *ct_source_tensor(const ct_source *s, const char *name);
 uint64_t ct_source_file_bytes(const ct_source *s);
+/* The configuration: from the GGUF's keys, or from config.json in the folder `path`, whose last component names a model
+ * that has no name of its own. */
+int ct_source_config(ct_config *c, const ct_source *s, const char *path, carat_error *err);
 
 #endif
