@@ -2,11 +2,15 @@
  * definition of correct, always linked) and then lets the best instruction set of this CPU, up to a cap, overwrite
  * entries. Forward code calls through the table and never names an instruction set or a quantisation type.
  *
+ * Two arithmetics for products with quantised weights. `matmul` decodes weights to f32 and adds in f32: what a type
+ * means, and what level ref computes. `matmul_panel` multiplies integers (panel.h): weights laid out as panels,
+ * activations quantised by `quantize`; every level above ref has it. The first is the measure of the second.
+ *
  * Rules for every kernel: pure (no allocation, threads, I/O, globals); pointers do not alias unless said; float
  * buffers need no alignment beyond 4; a result element depends on its own inputs only, in an order of additions that
  * is fixed by the shape - never on how rows and tokens were tiled or split. So the answer is the same for any number
- * of threads and any chunking. All levels that exist today return the same bits as the reference (no fused
- * multiply-add: -ffp-contract=off), which tests/kernels checks with memcmp. */
+ * of threads and any chunking. Levels return the same bits as the portable definition of the arithmetic they use
+ * (fused multiply-adds only where written: -ffp-contract=off), which tests/kernels checks with memcmp. */
 #ifndef CT_KERNELS_KERNELS_H
 #define CT_KERNELS_KERNELS_H
 
@@ -17,23 +21,26 @@
 /* Order of additions of every dot product: CT_LANES partial sums, lane l takes elements l, l + CT_LANES, …; the lanes
  * are then added as a tree (l + l+8, l + l+4, l + l+2, l + l+1). */
 #define CT_LANES 16
-/* Row ranges handed to matmul should be multiples of this (the last one may be short). */
+/* Row ranges handed to a product should be multiples of this (the last one may be short). */
 #define CT_ROW_TILE 16
 
-/* y[t * ldy + r] = sum_i w[r, i] * x[t * ldx + i]   for r in [row0, row1), t in [0, n_tok).
- * w: [d_out, d_in] of `dtype`, rows row_bytes apart; x: [n_tok, d_in] f32; y: [n_tok, d_out] f32. */
+/* y[t * ldy + r] = sum_i w[r, i] * x[t, i]   for r in [row0, row1), t in [0, n_tok).
+ * w: [d_out, d_in] of `dtype`, rows row_bytes apart, or the same rows as panels; y: [n_tok, d_out] f32.
+ * matmul reads x: [n_tok, d_in] f32; matmul_panel reads xq, the same rows as tiles of n_plane planes. */
 typedef struct {
     float *y;
     size_t ldy;
     const uint8_t *w;
     size_t row_bytes;
     ct_dtype dtype;
-    const float *x;
+    const float *x;      /* matmul */
     size_t ldx;
     int n_tok;
     int64_t row0, row1;
-    int64_t d_in;      /* multiple of the dtype's block length */
-    float *scratch;    /* ct_matmul_scratch(d_in) floats, of the calling thread */
+    int64_t d_in;        /* multiple of the dtype's block length */
+    float *scratch;      /* matmul: ct_matmul_scratch(d_in) floats, of the calling thread */
+    const uint8_t *xq;   /* matmul_panel */
+    int n_plane;         /* of xq: 1 or 2 */
 } ct_matmul;
 
 /* Floats of scratch that matmul needs for rows of d_in values. */
@@ -59,6 +66,11 @@ typedef struct ct_kernels {
     const char *level; /* "ref", "avx2", … */
 
     void (*matmul[CT_N_WEIGHT_DTYPE])(const ct_matmul *a);
+    /* NULL where the level or the type has no panels. */
+    void (*matmul_panel[CT_N_WEIGHT_DTYPE])(const ct_matmul *a);
+    /* n_tok rows of x, [n_tok, d_in] f32 with stride ldx, to tiles: ct_x_bytes(n_tok, d_in, n_plane). d_in is a
+     * multiple of CT_X_BLOCK. */
+    void (*quantize)(uint8_t *xq, const float *x, size_t ldx, int n_tok, int64_t d_in, int n_plane);
     void (*attend)(const ct_attend *a);
 
     /* y = x * (mean(x^2) + eps)^-1/2 * w; x, y: [n], may alias; w: [n] or NULL for no weight. */
@@ -79,14 +91,24 @@ typedef struct ct_kernels {
     void (*store_f16)(uint16_t *y, const float *x, int64_t n);
 } ct_kernels;
 
-typedef enum { CT_CPU_REF = 0, CT_CPU_AVX2, CT_CPU_AVX512, CT_CPU_NEON, CT_N_CPU } ct_cpu_level;
+typedef enum {
+    CT_CPU_REF = 0,     /* f32 on decoded weights */
+    CT_CPU_PORTABLE,    /* integer arithmetic in plain C */
+    CT_CPU_AVX2,
+    CT_CPU_AVXVNNI,     /* AVX2 with 256-bit dot products */
+    CT_CPU_AVX512,      /* F, BW, VL, DQ */
+    CT_CPU_AVX512VNNI,
+    CT_CPU_NEON,
+    CT_CPU_DOTPROD,
+    CT_N_CPU
+} ct_cpu_level;
 
 /* Best level this machine and build can run. */
 ct_cpu_level ct_cpu_best(void);
 /* Whether this machine and build can run the level. */
 bool ct_cpu_has(ct_cpu_level level);
 const char *ct_cpu_name(ct_cpu_level level);
-/* "ref", "avx2", "avx512", "neon" -> level; false for other names. */
+/* A name of ct_cpu_name to its level; false for others. */
 bool ct_cpu_parse(const char *name, ct_cpu_level *out);
 
 /* cap must be a level ct_cpu_has says yes to. */
@@ -94,8 +116,12 @@ void ct_kernels_init(ct_kernels *k, ct_cpu_level cap);
 
 /* Each instruction set's part of init (private to the room). */
 void ct_kernels_ref(ct_kernels *k);
+void ct_kernels_portable(ct_kernels *k);
 void ct_kernels_avx2(ct_kernels *k);
+void ct_kernels_avxvnni(ct_kernels *k);
 void ct_kernels_avx512(ct_kernels *k);
+void ct_kernels_avx512vnni(ct_kernels *k);
 void ct_kernels_neon(ct_kernels *k);
+void ct_kernels_dotprod(ct_kernels *k);
 
 #endif
