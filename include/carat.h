@@ -83,7 +83,7 @@ typedef struct carat_session carat_session;
 typedef struct {
     size_t size;         /* sizeof(carat_model_opts), set by the default maker */
     bool vocab_only;     /* read configuration and vocabulary, check no weights (for tokenizing) */
-    const char *cpu;     /* cap of the instruction set: "ref", "avx2", "avx512", … NULL = the machine's best */
+    const char *cpu;     /* cap of the instruction set: "ref", "portable", "avx2", … NULL = the machine's best */
 } carat_model_opts;
 
 CARAT_API carat_model_opts carat_model_opts_default(void);
@@ -137,6 +137,8 @@ typedef struct {
     int32_t w_swa;           /* sliding window, tokens */
     bool has_text;           /* a vocabulary was found, tokenizing works */
     uint64_t file_bytes;     /* all files together */
+    uint64_t heap_bytes;     /* of the open model: vocabulary, norms as f32, tables */
+    uint64_t packed_bytes;   /* what the first session will copy from the file into the layout of the fast kernels */
     carat_ledger_row role[CARAT_N_ROLE];
     int64_t params_total;     /* all stored parameters of used roles */
     int64_t params_effective; /* total without the PLE table: what E2B and E4B are named after */
@@ -231,7 +233,8 @@ CARAT_API carat_session_opts carat_session_opts_default(void);
  * one. Borrows all. EINVAL for options that no session could have. */
 CARAT_API int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes,
                                      uint64_t *scratch_bytes, carat_error *err);
-/* Keeps m. All memory the session will ever use is allocated here. Gives *out: carat_session_free. */
+/* Keeps m. All memory the session will ever use is allocated here; the first session of a model also lays its weights
+ * out for speed (info.packed_bytes, once, with this session's threads). Gives *out: carat_session_free. */
 CARAT_API int carat_session_new(carat_session **out, const carat_model *m, const carat_session_opts *opts,
                                 carat_error *err);
 CARAT_API void carat_session_free(carat_session **s);
@@ -261,7 +264,8 @@ typedef struct {
     uint64_t kv_bytes;       /* KV cache */
     uint64_t scratch_bytes;  /* activations, logits, thread stacks' scratch */
     uint64_t model_bytes;    /* heap of the model: vocabulary, norms as f32, tables */
-    uint64_t mapped_bytes;   /* weights mapped from the file(s) */
+    uint64_t packed_bytes;   /* weights in memory in the layout of the fast kernels; shared by the model's sessions */
+    uint64_t mapped_bytes;   /* the file(s), mapped; packed parts are not read again */
     uint64_t ple_table_bytes;
     uint64_t ple_reads;      /* rows looked up */
     uint64_t ple_read_bytes;

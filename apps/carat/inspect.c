@@ -33,18 +33,13 @@ typedef struct {
 
 /* ---- measuring ---- */
 
-static int probe(const carat_model *m, int32_t n_ctx, int32_t n_chunk, cli_need *need, int32_t *n_ctx_out) {
+static int probe(const carat_model *m, int32_t n_ctx, int32_t n_chunk, cli_need *need) {
     carat_session_opts o = carat_session_opts_default();
-    carat_session *s = NULL;
     carat_error err;
     o.n_ctx = n_ctx;
     o.n_threads = 1;
     o.n_chunk = n_chunk;
-    if (carat_session_new(&s, m, &o, &err)) return cli_fail_err("inspect", &err);
-    *need = cli_session_need(s);
-    if (n_ctx_out) *n_ctx_out = carat_session_n_ctx(s);
-    carat_session_free(&s);
-    return CLI_DONE;
+    return cli_need_estimate(need, m, &o, &err) ? cli_fail_err("inspect", &err) : CLI_DONE;
 }
 
 /* Two contexts beyond the sliding window (which is a ring of fixed length) differ by the growing layers alone. */
@@ -52,8 +47,8 @@ static int probe_growth(const carat_model *m, ledger *l) {
     int32_t hi = l->info.n_ctx_train < 16384 ? l->info.n_ctx_train : 16384;
     if (hi < 2) hi = 2;
     cli_need a, b;
-    int status = probe(m, hi / 2, 16, &a, NULL);
-    if (!status) status = probe(m, hi, 16, &b, NULL);
+    int status = probe(m, hi / 2, 16, &a);
+    if (!status) status = probe(m, hi, 16, &b);
     if (!status && b.kv > a.kv) l->kv_per_token = (b.kv - a.kv) / (uint64_t)(hi - hi / 2);
     return status;
 }
@@ -62,7 +57,8 @@ static int measure(const carat_model *m, ledger *l) {
     carat_error err;
     carat_model_get_info(m, &l->info);
     for (int i = 0; i < CARAT_N_ROLE; i++) l->tensor_bytes += l->info.role[i].bytes;
-    int status = probe(m, l->args->n_ctx, 0, &l->need, &l->n_ctx);
+    l->n_ctx = l->args->n_ctx ? l->args->n_ctx : l->info.n_ctx_train < 4096 ? l->info.n_ctx_train : 4096;
+    int status = probe(m, l->n_ctx, 0, &l->need);
     if (!status) status = probe_growth(m, l);
     if (!status && inspect_files_open(&l->files, l->args->common.pos[0], &err)) {
         status = cli_fail_err("inspect", &err);
@@ -96,6 +92,7 @@ static cli_json *memory_json(const ledger *l) {
     cli_json *m = cli_json_object();
     cli_json_put_int(m, "n_ctx", l->n_ctx);
     cli_json_put_bytes(m, "weights_bytes", l->need.weights);
+    cli_json_put_bytes(m, "packed_bytes", l->need.packed);
     cli_json_put_bytes(m, "kv_bytes", l->need.kv);
     cli_json_put_bytes(m, "kv_bytes_per_token", l->kv_per_token);
     cli_json_put_bytes(m, "scratch_bytes", l->need.scratch);
@@ -198,7 +195,8 @@ static void print_memory(const ledger *l) {
     const uint64_t ple = l->info.role[CARAT_ROLE_PLE_TABLE].bytes;
     cli_printf("memory for %s tokens of context\n", cli_count_text(a, l->n_ctx));
     cli_table *t = cli_table_new("lrl");
-    cli_table_row(t, "  weights", cli_size_text(a, l->need.weights), "mapped, read for every token");
+    cli_table_row(t, "  weights", cli_size_text(a, l->need.packed), "in the layout of the fast kernels");
+    cli_table_row(t, "", cli_size_text(a, l->need.weights - l->need.packed), "mapped from the file");
     (void)snprintf(b, sizeof b, "%s a token", cli_size_text(a, l->kv_per_token));
     cli_table_row(t, "  KV cache", cli_size_text(a, l->need.kv), b);
     cli_table_row(t, "  buffers", cli_size_text(a, l->need.scratch), "");

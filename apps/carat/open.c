@@ -78,33 +78,22 @@ carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx) {
     return o;
 }
 
-static cli_need sum_need(const carat_session_stats *st, uint64_t kv, uint64_t scratch) {
-    cli_need n = {.kv = kv, .scratch = scratch, .model = st->model_bytes};
-    n.weights = st->mapped_bytes > st->ple_table_bytes ? st->mapped_bytes - st->ple_table_bytes : 0;
+/* Weights that every token reads, wherever they lie: all of the file but the per-layer embedding table. */
+static cli_need sum_need(const carat_model *m, uint64_t kv, uint64_t scratch) {
+    carat_model_info i;
+    carat_model_get_info(m, &i);
+    const uint64_t ple = i.role[CARAT_ROLE_PLE_TABLE].bytes;
+    cli_need n = {.kv = kv, .scratch = scratch, .model = i.heap_bytes, .packed = i.packed_bytes};
+    n.weights = i.file_bytes > ple ? i.file_bytes - ple : 0;
     n.total = n.weights + n.kv + n.scratch + n.model;
     return n;
 }
 
-cli_need cli_session_need(const carat_session *s) {
-    carat_session_stats st;
-    carat_session_get_stats(s, &st);
-    return sum_need(&st, st.kv_bytes, st.scratch_bytes);
-}
-
 int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err) {
     uint64_t kv, scratch;
-    int rc = carat_session_estimate(m, o, &kv, &scratch, err);
+    const int rc = carat_session_estimate(m, o, &kv, &scratch, err);
     if (rc) return rc;
-    /* What the model holds by itself only a session tells: the smallest there is. */
-    carat_session_opts tiny = carat_session_opts_default();
-    tiny.n_ctx = tiny.n_chunk = tiny.n_threads = 1;
-    carat_session *s = NULL;
-    rc = carat_session_new(&s, m, &tiny, err);
-    if (rc) return rc;
-    carat_session_stats st;
-    carat_session_get_stats(s, &st);
-    *out = sum_need(&st, kv, scratch);
-    carat_session_free(&s);
+    *out = sum_need(m, kv, scratch);
     return 0;
 }
 

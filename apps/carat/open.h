@@ -17,12 +17,12 @@ int cli_model_open(carat_model **out, const cli_common *c, const char *path, boo
 
 /* Bytes of memory a session and its model need to run at speed, by what they are for. */
 typedef struct {
-    uint64_t weights; /* mapped weights without the PLE table, of which a token reads single rows */
+    uint64_t weights; /* the file without the PLE table, of which a token reads single rows */
+    uint64_t packed;  /* of these, copied into memory in the layout of the fast kernels; the rest stays mapped */
     uint64_t kv, scratch, model;
     uint64_t total;
 } cli_need;
-cli_need cli_session_need(const carat_session *s);
-/* The same for a session that is not made (o->n_ctx 0: the default context). 0 or a carat_status. */
+
 int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err);
 
 /* Session options from the common flags and n_ctx (0 = default). */

@@ -86,6 +86,7 @@ static cli_json *memory_json(const run_state *r) {
     cli_json *m = cli_json_object();
     cli_json_put_bytes(m, "peak_rss_bytes", u.rss_peak);
     cli_json_put_bytes(m, "resident_bytes", u.rss);
+    cli_json_put_bytes(m, "packed_bytes", st.packed_bytes);
     cli_json_put_bytes(m, "mapped_bytes", st.mapped_bytes);
     cli_json_put_bytes(m, "kv_bytes", st.kv_bytes);
     cli_json_put_bytes(m, "scratch_bytes", st.scratch_bytes);

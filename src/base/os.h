@@ -23,6 +23,15 @@ void ct_unmap_file(ct_mapped_file *f);
 /* Ask the kernel to start reading [off, off+n) of the mapping. Only a hint. */
 void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n);
 
+/* The bytes [p, p + n) of a mapping will not be read soon: this process no longer counts their whole pages as resident.
+ * They stay valid (and come back from the file when read). Only a hint. */
+void ct_map_release(const uint8_t *p, size_t n);
+
+/* Zeroed anonymous memory for large tables, in huge pages where the system gives them; untouched pages cost nothing.
+ * NULL when there is none. n > 0. */
+void *ct_map_anonymous(size_t n);
+void ct_unmap_anonymous(void *p, size_t n);
+
 /* Whole small file into memory with a final NUL (not counted in *size). EFORMAT when larger than max. Gives *out: ct_free. */
 int ct_read_file(char **out, size_t *size, const char *path, size_t max, carat_error *err);
 

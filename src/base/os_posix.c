@@ -76,6 +76,25 @@ void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n) {
     (void)posix_madvise((void *)(uintptr_t)(f->data + lo), n + (off - lo), POSIX_MADV_WILLNEED);
 }
 
+void ct_map_release(const uint8_t *p, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t lo = ((uintptr_t)p + page - 1) & ~(page - 1), hi = ((uintptr_t)p + n) & ~(page - 1);
+    if (hi > lo) (void)madvise((void *)lo, hi - lo, MADV_DONTNEED); /* a shared mapping: nothing is lost */
+}
+
+void *ct_map_anonymous(size_t n) {
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE
+    (void)madvise(p, n, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+void ct_unmap_anonymous(void *p, size_t n) {
+    if (p) munmap(p, n);
+}
+
 int ct_read_file(char **out, size_t *size, const char *path, size_t max, carat_error *err) {
     *out = NULL;
     *size = 0;

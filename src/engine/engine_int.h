@@ -2,6 +2,7 @@
 #ifndef CT_ENGINE_ENGINE_INT_H
 #define CT_ENGINE_ENGINE_INT_H
 
+#include "engine/pack.h"
 #include "forward/forward.h"
 #include "kernels/kernels.h"
 #include "model/ledger.h"
@@ -19,6 +20,7 @@ struct carat_model {
     ct_tokenizer *tokenizer; /* NULL: no vocabulary in the model */
     carat_model_info info;
     bool has_weights;
+    ct_pack *pack;           /* weights laid out for speed, filled when the first session is made */
 };
 
 struct carat_session {

@@ -35,6 +35,7 @@ static void fill_info(carat_model *m) {
     i->w_swa = m->cfg.w_swa;
     i->has_text = m->tokenizer != NULL;
     i->file_bytes = ct_source_file_bytes(&m->source);
+    i->heap_bytes = sizeof *m + m->arena.bytes + (m->tokenizer ? ct_tokenizer_bytes(m->tokenizer) : 0);
 }
 
 static int bind_weights(carat_model *m, carat_error *err) {
@@ -46,6 +47,10 @@ static int bind_weights(carat_model *m, carat_error *err) {
     ct_free(role);
     CT_TRY(rc);
     m->has_weights = true;
+    m->pack = ct_alloc(sizeof *m->pack);
+    if (!m->pack) return CT_FAIL(err, CARAT_ENOMEM, "out of memory");
+    pthread_mutex_init(&m->pack->lock, NULL);
+    m->info.packed_bytes = ct_pack_bytes(&m->weights, &m->cfg, &m->kernels);
     /* A folder's tokenizer may know tokens that the text model has no embedding for (images of Gemma 3 1B); a GGUF is
      * written with one row a token. */
     const int32_t n_tok = m->tokenizer ? ct_tokenizer_n_vocab(m->tokenizer) : 0;
@@ -62,7 +67,8 @@ static int open_into(carat_model *m, const char *path, const carat_model_opts *o
     if (o->cpu) {
         ct_cpu_level cap;
         if (!ct_cpu_parse(o->cpu, &cap)) {
-            return CT_FAIL(err, CARAT_EINVAL, "cpu level \"%s\", expected ref, avx2, avx512 or neon", o->cpu);
+            return CT_FAIL(err, CARAT_EINVAL, "cpu level \"%s\", expected ref, portable, avx2, avxvnni, avx512, avx512vnni, neon or dotprod",
+                           o->cpu);
         }
         if (!ct_cpu_has(cap)) {
             return CT_FAIL(err, CARAT_EUNSUPPORTED, "cpu level %s: this machine has up to %s", o->cpu, ct_cpu_name(level));
@@ -101,6 +107,11 @@ int carat_model_open(carat_model **out, const char *path, const carat_model_opts
 void carat_model_close(carat_model **mp) {
     carat_model *m = *mp;
     if (!m) return;
+    if (m->pack) {
+        ct_pack_free(m->pack);
+        pthread_mutex_destroy(&m->pack->lock);
+        ct_free(m->pack);
+    }
     ct_tokenizer_free(&m->tokenizer);
     ct_arena_free(&m->arena);
     ct_source_close(&m->source);

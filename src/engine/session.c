@@ -64,7 +64,8 @@ int carat_session_new(carat_session **out, const carat_model *m, const carat_ses
     s->progress_ud = o.progress_ud;
     s->tok = ct_alloc_array((size_t)f.n_ctx, sizeof *s->tok);
     int rc = s->tok ? 0 : CT_FAIL(err, CARAT_ENOMEM, "session: out of memory");
-    if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->weights, &m->kernels, &f, err);
+    if (!rc) rc = ct_pack_make(m->pack, &m->weights, &m->cfg, &m->kernels, f.n_threads, err);
+    if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->pack->weights, &m->kernels, &f, err);
     if (rc) {
         carat_session_free(&s);
         return rc;
@@ -176,7 +177,8 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
     *out = (carat_session_stats){
         .kv_bytes = s->fw.kv.bytes,
         .scratch_bytes = s->fw.plan.bytes + token_bytes(&s->fw.o),
-        .model_bytes = sizeof *m + m->arena.bytes + (m->tokenizer ? ct_tokenizer_bytes(m->tokenizer) : 0),
+        .model_bytes = m->info.heap_bytes,
+        .packed_bytes = m->pack->bytes,
         .mapped_bytes = m->info.file_bytes,
         .ple_table_bytes = m->info.role[CARAT_ROLE_PLE_TABLE].bytes,
         .ple_reads = s->fw.ple_tier.reads,

@@ -51,7 +51,10 @@ static void kv_item(void *ud, int64_t item, int thread) {
     (void)thread;
     if (j->l->v_from_k) memcpy(v, k, width * sizeof *v);
     norm_rope(f, j->l, k, j->l->n_head_kv, j->w->attn_k_norm, (int)item);
-    if (f->cfg->v_norm) ct_norm_rows(f, v, v, NULL, j->l->n_head_kv, j->l->d_head);
+    for (int h = 0; f->cfg->v_norm && h < j->l->n_head_kv; h++) {
+        float *head = v + (size_t)h * (size_t)j->l->d_head;
+        f->k->rms_norm(head, head, NULL, j->l->d_head, f->cfg->rms_eps);
+    }
     store_row(j, j->store->k, j->pos + item, k);
     store_row(j, j->store->v, j->pos + item, v);
 }
@@ -96,9 +99,9 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos) {
 
     ct_linear op[3];
     int n_op = 0;
-    op[n_op++] = (ct_linear){f->q + (size_t)r0 * (size_t)d_q, &w->attn_q, f->xn + (size_t)r0 * (size_t)d, n - r0};
-    if (owner) op[n_op++] = (ct_linear){f->kx, &w->attn_k, f->xn, n};
-    if (owner && !l->v_from_k) op[n_op++] = (ct_linear){f->vx, &w->attn_v, f->xn, n};
+    op[n_op++] = (ct_linear){.y = f->q + (size_t)r0 * (size_t)d_q, .w = &w->attn_q, .x = f->xn + (size_t)r0 * (size_t)d, .n_tok = n - r0};
+    if (owner) op[n_op++] = (ct_linear){.y = f->kx, .w = &w->attn_k, .x = f->xn, .n_tok = n};
+    if (owner && !l->v_from_k) op[n_op++] = (ct_linear){.y = f->vx, .w = &w->attn_v, .x = f->xn, .n_tok = n};
     ct_linear_run(f, op, n_op);
     if (owner) {
         ct_kv_advance(&f->kv, pos, n);
@@ -112,7 +115,7 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos) {
     ct_pool_run(f->pool, head_item, &job, (int64_t)(n - r0) * l->n_head);
     ct_tap(f, il, "attn_heads", f->heads, n, d_q);
 
-    op[0] = (ct_linear){f->y + (size_t)r0 * (size_t)d, &w->attn_output, f->heads + (size_t)r0 * (size_t)d_q, n - r0};
+    op[0] = (ct_linear){.y = f->y + (size_t)r0 * (size_t)d, .w = &w->attn_output, .x = f->heads + (size_t)r0 * (size_t)d_q, .n_tok = n - r0};
     ct_linear_run(f, op, 1);
     ct_tap(f, il, "attn_out", f->y, n, d);
     ct_norm_add_rows(f, f->x + (size_t)r0 * (size_t)d, f->y + (size_t)r0 * (size_t)d, w->post_attention_norm, n - r0, d);

@@ -2,30 +2,15 @@
  * transformers Gemma4TextDecoderLayer). */
 #include "forward/forward_int.h"
 
-typedef struct {
-    const ct_forward *f;
-    float *gate;
-    const float *up;
-    int64_t width;
-} gelu_job;
-
-static void gelu_item(void *ud, int64_t row, int thread) {
-    const gelu_job *j = ud;
-    const int64_t at = row * j->width;
-    (void)thread;
-    j->f->k->gelu_mul(j->gate + at, j->gate + at, j->up + at, j->width);
-}
-
 /* y = down(gelu(gate x) * (up x)) of rows [r0, n); x = f->xn. */
 static void mlp(ct_forward *f, int il, int r0, int n) {
     const ct_layer_weights *w = &f->w->layer[il];
     const size_t d = (size_t)f->cfg->d_model, ff = (size_t)f->cfg->layer[il].d_ff, r = (size_t)r0;
-    ct_linear op[2] = {{f->gate + r * ff, &w->ffn_gate, f->xn + r * d, n - r0}, {f->up + r * ff, &w->ffn_up, f->xn + r * d, n - r0}};
-    ct_linear_run(f, op, 2);
-    gelu_job job = {f, f->gate + r * ff, f->up + r * ff, (int64_t)ff};
-    ct_pool_run(f->pool, gelu_item, &job, n - r0);
-    op[0] = (ct_linear){f->y + r * d, &w->ffn_down, f->gate + r * ff, n - r0};
-    ct_linear_run(f, op, 1);
+    const ct_linear in = {.y = f->gate + r * ff, .w = &w->ffn_gate, .x = f->xn + r * d, .n_tok = n - r0,
+                          .up = &w->ffn_up, .y_up = f->up + r * ff};
+    const ct_linear out = {.y = f->y + r * d, .w = &w->ffn_down, .x = f->gate + r * ff, .n_tok = n - r0};
+    ct_linear_run(f, &in, 1);
+    ct_linear_run(f, &out, 1);
 }
 
 void ct_ffn(ct_forward *f, int il, int r0, int n) {

@@ -20,6 +20,8 @@ typedef struct {
     ct_dtype kv;     /* CT_F16 or CT_F32 */
 } ct_forward_opts;
 
+typedef struct ct_linear ct_linear;
+
 typedef struct ct_forward {
     const ct_config *cfg;
     const ct_weights *w;
@@ -46,18 +48,25 @@ typedef struct ct_forward {
     float *y;                  /* [n, d_model] output of a block */
     float *gate, *up;          /* [n, d_ff] */
     float *ple;                /* [n, n_layer * d_ple] per-layer inputs */
-    float *ple_gate;           /* [n, d_ple] */
+    float *ple_gate, *ple_ctx; /* [n, d_ple] */
     float *rope_cos[CT_N_ATTN], *rope_sin[CT_N_ATTN]; /* [n, n_rot] */
     float *router;             /* [n, n_expert] */
     float *route_weight;       /* [n, n_expert_used] */
     int32_t *route_index;      /* [n, n_expert_used] */
-    float *moe_x, *moe_y;      /* [n, d_model] gathered rows of one expert */
-    float *moe_gate, *moe_up;  /* [n, d_ff_expert] */
+    int moe_cap;               /* (token, expert) pairs of one wave of experts */
+    float *moe_x, *moe_y;      /* [moe_cap, d_model] inputs and outputs of the wave's experts */
+    float *moe_gate, *moe_up;  /* [moe_cap, d_ff_expert] */
     float *moe_out;            /* [n, d_model] */
-    int32_t *moe_row;          /* [n] rows of one expert */
-    float *moe_w;              /* [n] their weights */
+    int32_t *moe_row;          /* [moe_cap] token rows of the wave, expert by expert */
+    float *moe_w;              /* [moe_cap] their weights */
+    ct_matrix *moe_matrix;     /* [n_expert, 3] gate, up, down of the wave's experts */
+    ct_linear *moe_op;         /* [n_expert] */
     float *out_x;              /* [n_logits, d_model] final hidden */
     float *logits;             /* [n_logits, n_vocab] */
+    int n_op;                  /* most products of a parallel region */
+    int64_t *op_item;          /* [n_op] first work item of each */
+    uint8_t **op_xq;           /* [n_op] its input as integer tiles, NULL where its weights are rows */
+    uint8_t *xq;               /* integer tiles of the inputs of one region */
     float *scratch;            /* [n_threads, scratch_stride] decoded rows */
     size_t scratch_stride;
     float *scores;             /* [n_threads, n_ctx] attention scores */

@@ -6,14 +6,20 @@
 #include "forward/forward.h"
 
 /* One product of a parallel region: y[rows] = x[rows] * w^T. Leading dimensions are the natural widths. */
-typedef struct {
+struct ct_linear {
     float *y;
     const ct_matrix *w;
     const float *x;
     int n_tok;
-} ct_linear;
+    /* Integer products take x in 16 bits instead of 8: for the few inputs whose rounding costs most in the logits
+     * (docs/performance.md), all of them products that are small or read once a token. */
+    bool fine;
+    /* Or NULL. The gated half of a feed-forward: y = gelu(w x) * (up x), with up x left in y_up. */
+    const ct_matrix *up;
+    float *y_up;
+};
 
-/* Run up to 4 products in one parallel region. */
+/* Run up to f->n_op products in one parallel region. */
 void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op);
 /* Expert e of a stack as a matrix. */
 ct_matrix ct_matrix_expert(const ct_matrix *stack, int e);
@@ -28,11 +34,9 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos);
 void ct_ffn(ct_forward *f, int il, int r0, int n);
 /* Experts part: reads f->x, leaves the weighted sum in f->moe_out. */
 void ct_moe(ct_forward *f, int il, int r0, int n);
-/* Token part of the per-layer inputs, once a chunk. */
-void ct_ple_tokens(ct_forward *f, const int32_t *tok, int n);
-/* Context part of layer il for rows [r0, n), completing f->ple. */
-void ct_ple_context(ct_forward *f, int il, int r0, int n);
-/* Injection at the end of layer il. */
+/* Token part of the per-layer inputs, once a chunk: layers [0, n_layer_all) for all rows, the others for rows [r0, n). */
+void ct_ple_tokens(ct_forward *f, const int32_t *tok, int r0, int n, int n_layer_all);
+/* Context part and injection at the end of layer il, for rows [r0, n). */
 void ct_ple_inject(ct_forward *f, int il, int r0, int n);
 
 /* Hand rows [0, n) of x to the tap as "L%02d.name" (il < 0: "name"). */

@@ -1,49 +1,123 @@
-/* Matrix products over the thread pool, and row norms. Items are fixed row ranges of the outputs: which thread computes
- * one, and with how many others, changes no bit of it. */
+/* Matrix products over the thread pool. Items are fixed row ranges of the outputs: which thread computes one, and with
+ * how many others, changes no bit of it.
+ *
+ * Products over panels read their input as integer tiles (kernels/panel.h). Products of one call that share an input
+ * share its tiles; many rows are quantised in parallel, few by the caller. */
 #include "forward/forward_int.h"
 
-#define MAX_OP 4
+#include "kernels/panel.h"
+
+/* Least multiply-adds of an item: the hand-over stays small beside the work (about a microsecond a core). */
+#define ITEM_MACS (24 * 1024)
+/* Token rows of one item of the quantisation: whole tiles. */
+#define QUANTIZE_ROWS 8
 
 typedef struct {
-    const ct_forward *f;
+    ct_forward *f;
     const ct_linear *op;
     int n_op;
-    int64_t grain;               /* rows of an item */
-    int64_t first_item[MAX_OP];  /* of each product */
 } linear_job;
 
-static void linear_item(void *ud, int64_t item, int thread) {
-    const linear_job *job = ud;
-    int i = job->n_op - 1;
-    while (item < job->first_item[i]) i--;
-    const ct_linear *op = &job->op[i];
-    const int64_t row0 = (item - job->first_item[i]) * job->grain;
-    const int64_t row1 = row0 + job->grain < op->w->d_out ? row0 + job->grain : op->w->d_out;
+static int n_plane(const ct_linear *op) { return op->fine ? 2 : 1; }
+
+/* Rows of one item of the product. */
+static int64_t grain(const ct_linear *op) {
+    const int64_t row_macs = op->w->d_in * op->n_tok * (op->up ? 2 : 1) * n_plane(op);
+    return CT_ROW_TILE * (1 + ITEM_MACS / CT_ROW_TILE / row_macs);
+}
+
+/* Index of the last start that is not behind the item. */
+static int find_op(const int64_t *first, int n, int64_t item) {
+    int lo = 0, hi = n;
+    while (hi - lo > 1) {
+        const int mid = (lo + hi) / 2;
+        *(item >= first[mid] ? &lo : &hi) = mid;
+    }
+    return lo;
+}
+
+static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, int64_t row0,
+                    int64_t row1, int thread) {
     const ct_matmul a = {
-        .y = op->y,
-        .ldy = (size_t)op->w->d_out,
-        .w = op->w->data,
-        .row_bytes = op->w->row_bytes,
-        .dtype = op->w->dtype,
+        .y = y,
+        .ldy = (size_t)w->d_out,
+        .w = w->data,
+        .row_bytes = w->row_bytes,
+        .dtype = w->dtype,
         .x = op->x,
-        .ldx = (size_t)op->w->d_in,
+        .ldx = (size_t)w->d_in,
         .n_tok = op->n_tok,
         .row0 = row0,
         .row1 = row1,
-        .d_in = op->w->d_in,
-        .scratch = job->f->scratch + (size_t)thread * job->f->scratch_stride,
+        .d_in = w->d_in,
+        .scratch = f->scratch + (size_t)thread * f->scratch_stride,
+        .xq = xq,
+        .n_plane = n_plane(op),
     };
-    job->f->k->matmul[a.dtype](&a);
+    (w->panels ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
+}
+
+static void linear_item(void *ud, int64_t item, int thread) {
+    const linear_job *job = ud;
+    const ct_forward *f = job->f;
+    const int i = find_op(f->op_item, job->n_op, item);
+    const ct_linear *op = &job->op[i];
+    const int64_t row0 = (item - f->op_item[i]) * grain(op);
+    const int64_t row1 = row0 + grain(op) < op->w->d_out ? row0 + grain(op) : op->w->d_out;
+    product(f, op, f->op_xq[i], op->w, op->y, row0, row1, thread);
+    if (!op->up) return;
+    product(f, op, f->op_xq[i], op->up, op->y_up, row0, row1, thread);
+    for (int t = 0; t < op->n_tok; t++) {
+        float *y = op->y + (size_t)t * (size_t)op->w->d_out + row0;
+        f->k->gelu_mul(y, y, op->y_up + (size_t)t * (size_t)op->w->d_out + row0, row1 - row0);
+    }
+}
+
+/* Tiles of QUANTIZE_ROWS rows of the product whose input the item belongs to. */
+static void quantize_item(void *ud, int64_t item, int thread) {
+    const linear_job *job = ud;
+    const ct_forward *f = job->f;
+    const int i = find_op(f->op_item, job->n_op, item);
+    const ct_linear *op = &job->op[i];
+    const int t0 = (int)(item - f->op_item[i]) * QUANTIZE_ROWS;
+    const int n = op->n_tok - t0 < QUANTIZE_ROWS ? op->n_tok - t0 : QUANTIZE_ROWS;
+    const int64_t d = op->w->d_in;
+    (void)thread;
+    f->k->quantize(f->op_xq[i] + ct_x_bytes(t0, d, n_plane(op)), op->x + (size_t)t0 * (size_t)d, (size_t)d, n, d, n_plane(op));
+}
+
+/* Give every product over panels its tiles: f->op_xq. */
+static void quantize_inputs(ct_forward *f, const ct_linear *op, int n_op) {
+    linear_job job = {f, op, n_op};
+    size_t used = 0;
+    int64_t n_item = 0;
+    for (int i = 0; i < n_op; i++) {
+        const ct_linear *last = i ? &op[i - 1] : NULL;
+        f->op_item[i] = n_item;
+        f->op_xq[i] = NULL;
+        if (!op[i].w->panels || !op[i].n_tok) continue;
+        if (last && f->op_xq[i - 1] && last->x == op[i].x && last->n_tok == op[i].n_tok && last->fine == op[i].fine) {
+            f->op_xq[i] = f->op_xq[i - 1];
+            continue;
+        }
+        f->op_xq[i] = f->xq + used;
+        used += ct_x_bytes(op[i].n_tok, op[i].w->d_in, n_plane(&op[i]));
+        n_item += (op[i].n_tok + QUANTIZE_ROWS - 1) / QUANTIZE_ROWS;
+    }
+    if (n_item > 1) {
+        ct_pool_run(f->pool, quantize_item, &job, n_item);
+    } else if (n_item) {
+        quantize_item(&job, 0, 0);
+    }
 }
 
 void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op) {
-    linear_job job = {.f = f, .op = op, .n_op = n_op};
-    /* A single token makes light rows: larger items keep the hand-over small beside the work. */
-    job.grain = op[0].n_tok == 1 ? 4 * CT_ROW_TILE : CT_ROW_TILE;
+    linear_job job = {f, op, n_op};
     int64_t n_item = 0;
+    quantize_inputs(f, op, n_op);
     for (int i = 0; i < n_op; i++) {
-        job.first_item[i] = n_item;
-        n_item += op[i].n_tok ? (op[i].w->d_out + job.grain - 1) / job.grain : 0;
+        f->op_item[i] = n_item;
+        n_item += op[i].n_tok ? (op[i].w->d_out + grain(&op[i]) - 1) / grain(&op[i]) : 0;
     }
     ct_pool_run(f->pool, linear_item, &job, n_item);
 }
@@ -52,13 +126,4 @@ ct_matrix ct_matrix_expert(const ct_matrix *stack, int e) {
     ct_matrix m = *stack;
     m.data += (size_t)e * m.expert_bytes;
     return m;
-}
-
-void ct_norm_rows(const ct_forward *f, float *y, const float *x, const float *w, int n_row, int d) {
-    for (int r = 0; r < n_row; r++) f->k->rms_norm(y + (size_t)r * (size_t)d, x + (size_t)r * (size_t)d, w, d, f->cfg->rms_eps);
-}
-
-void ct_norm_add_rows(const ct_forward *f, float *x, float *y, const float *w, int n_row, int d) {
-    ct_norm_rows(f, y, y, w, n_row, d);
-    f->k->axpy(x, 1.0f, y, (int64_t)n_row * d);
 }

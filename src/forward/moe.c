@@ -1,24 +1,42 @@
 /* Mixture of experts (REF gemma4-spec 2.10; transformers Gemma4TextRouter, Gemma4TextExperts).
  *
- * Tokens are grouped by expert, so that an expert's weights are read once a chunk. Experts run in ascending order and
- * every token adds its experts' outputs in that order: the sum does not depend on which tokens share a chunk. */
+ * Tokens are grouped by expert, so that an expert's weights are read once a chunk. Experts run in waves, as many as
+ * their tokens fill the buffers, so that few regions keep all threads busy; every token adds its experts' outputs in
+ * ascending order of experts: the sum does not depend on waves or on which tokens share a chunk. */
 #include <math.h>
 #include <string.h>
 
 #include "forward/forward_int.h"
 
-/* Router of rows [r0, n): softmax probabilities of all experts. Its input is the raw residual under its own weightless
- * norm, scaled by router.scale / sqrt(d_model). Uses f->xn. */
-static void route(ct_forward *f, int il, int r0, int n) {
-    const ct_layer_weights *w = &f->w->layer[il];
-    const int d = f->cfg->d_model, n_e = f->cfg->n_expert;
+typedef struct {
+    ct_forward *f;
+    int il, r0;
+    int n_pair;  /* (token, expert) pairs of the wave */
+} moe_job;
+
+/* Columns of an item when outputs are added up. */
+#define COLUMNS 256
+
+/* The router's input: the raw residual under its own weightless norm, scaled by router.scale / sqrt(d_model). */
+static void route_input_item(void *ud, int64_t item, int thread) {
+    const moe_job *j = ud;
+    const ct_forward *f = j->f;
+    const size_t d = (size_t)f->cfg->d_model, at = (size_t)(j->r0 + item) * d;
     const float inv_sqrt_d = (float)pow((double)d, -0.5);
-    for (int r = r0; r < n; r++) {
-        float *x = f->xn + (size_t)r * (size_t)d;
-        f->k->rms_norm(x, f->x + (size_t)r * (size_t)d, NULL, d, f->cfg->rms_eps);
-        for (int i = 0; i < d; i++) x[i] = x[i] * w->ffn_gate_inp_scale[i] * inv_sqrt_d;
-    }
-    const ct_linear op = {f->router + (size_t)r0 * (size_t)n_e, &w->ffn_gate_inp, f->xn + (size_t)r0 * (size_t)d, n - r0};
+    const float *scale = f->w->layer[j->il].ffn_gate_inp_scale;
+    float *x = f->xn + at;
+    (void)thread;
+    f->k->rms_norm(x, f->x + at, NULL, (int64_t)d, f->cfg->rms_eps);
+    for (size_t i = 0; i < d; i++) x[i] = x[i] * scale[i] * inv_sqrt_d;
+}
+
+/* Router of rows [r0, n): softmax probabilities of all experts. Uses f->xn. */
+static void route(ct_forward *f, int il, int r0, int n) {
+    const int d = f->cfg->d_model, n_e = f->cfg->n_expert;
+    moe_job job = {.f = f, .il = il, .r0 = r0};
+    ct_pool_run(f->pool, route_input_item, &job, n - r0);
+    const ct_linear op = {.y = f->router + (size_t)r0 * (size_t)n_e, .w = &f->w->layer[il].ffn_gate_inp,
+                          .x = f->xn + (size_t)r0 * (size_t)d, .n_tok = n - r0, .fine = true};
     ct_linear_run(f, &op, 1);
     for (int r = r0; r < n; r++) f->k->softmax(f->router + (size_t)r * (size_t)n_e, n_e);
     ct_tap(f, il, "router", f->router, n, n_e);
@@ -47,43 +65,75 @@ static void choose(ct_forward *f, int il, int r) {
     f->expert_evals += (uint64_t)n_used;
 }
 
-/* Rows of [r0, n) that chose expert e, with their weights, into f->moe_row and f->moe_w; their inputs into f->moe_x. */
-static int gather(ct_forward *f, int e, int r0, int n) {
+/* Append the rows of [r0, n) that chose expert e, with their weights, behind pair m; returns the new number of pairs. */
+static int gather(ct_forward *f, int e, int r0, int n, int m) {
     const int n_used = f->cfg->n_expert_used;
-    const size_t d = (size_t)f->cfg->d_model;
-    int m = 0;
     for (int r = r0; r < n; r++) {
         for (int j = 0; j < n_used; j++) {
             if (f->route_index[(size_t)r * (size_t)n_used + (size_t)j] != e) continue;
             f->moe_row[m] = r;
-            f->moe_w[m] = f->route_weight[(size_t)r * (size_t)n_used + (size_t)j];
-            memcpy(f->moe_x + (size_t)m * d, f->xn + (size_t)r * d, d * sizeof(float));
-            m++;
+            f->moe_w[m++] = f->route_weight[(size_t)r * (size_t)n_used + (size_t)j];
         }
     }
     return m;
 }
 
+static void copy_item(void *ud, int64_t pair, int thread) {
+    const moe_job *j = ud;
+    const size_t d = (size_t)j->f->cfg->d_model;
+    (void)thread;
+    memcpy(j->f->moe_x + (size_t)pair * d, j->f->xn + (size_t)j->f->moe_row[pair] * d, d * sizeof(float));
+}
+
+/* Some columns of all pairs, in the pairs' order. */
+static void add_item(void *ud, int64_t item, int thread) {
+    const moe_job *j = ud;
+    const ct_forward *f = j->f;
+    const int64_t d = f->cfg->d_model, c0 = item * COLUMNS, n = d - c0 < COLUMNS ? d - c0 : COLUMNS;
+    (void)thread;
+    for (int i = 0; i < j->n_pair; i++) {
+        f->k->axpy(f->moe_out + (int64_t)f->moe_row[i] * d + c0, f->moe_w[i], f->moe_y + (int64_t)i * d + c0, n);
+    }
+}
+
+/* Experts [*e, …) until the buffers are full; *e becomes the next one. */
+static void wave(ct_forward *f, int il, int r0, int n, int *e) {
+    const ct_layer_weights *w = &f->w->layer[il];
+    const size_t d = (size_t)f->cfg->d_model, ff = (size_t)f->cfg->d_ff_expert;
+    moe_job job = {f, il, r0, 0};
+    int n_op = 0;
+    for (; *e < f->cfg->n_expert && job.n_pair + (n - r0) <= f->moe_cap; ++*e) {
+        const int m = gather(f, *e, r0, n, job.n_pair), at = job.n_pair;
+        if (m == at) continue;
+        ct_matrix *matrix = f->moe_matrix + 3 * (size_t)n_op;
+        matrix[0] = ct_matrix_expert(&w->ffn_gate_exps, *e);
+        matrix[1] = ct_matrix_expert(&w->ffn_up_exps, *e);
+        matrix[2] = ct_matrix_expert(&w->ffn_down_exps, *e);
+        /* One token's experts share their input as it is. */
+        const float *x = n - r0 == 1 ? f->xn + (size_t)r0 * d : f->moe_x + (size_t)at * d;
+        f->moe_op[n_op++] = (ct_linear){.y = f->moe_gate + (size_t)at * ff, .w = &matrix[0], .x = x, .n_tok = m - at,
+                                        .up = &matrix[1], .y_up = f->moe_up + (size_t)at * ff};
+        job.n_pair = m;
+    }
+    if (n - r0 > 1) ct_pool_run(f->pool, copy_item, &job, job.n_pair);
+    ct_linear_run(f, f->moe_op, n_op);
+    for (int i = 0, at = 0; i < n_op; i++) {
+        const int m = f->moe_op[i].n_tok;
+        f->moe_op[i] = (ct_linear){.y = f->moe_y + (size_t)at * d, .w = &f->moe_matrix[3 * i + 2], .x = f->moe_gate + (size_t)at * ff,
+                                   .n_tok = m};
+        at += m;
+    }
+    ct_linear_run(f, f->moe_op, n_op);
+    ct_pool_run(f->pool, add_item, &job, (int64_t)(d + COLUMNS - 1) / COLUMNS);
+}
+
 void ct_moe(ct_forward *f, int il, int r0, int n) {
     const ct_layer_weights *w = &f->w->layer[il];
-    const int d = f->cfg->d_model, ff = f->cfg->d_ff_expert;
+    const int d = f->cfg->d_model;
     const size_t at = (size_t)r0 * (size_t)d;
     route(f, il, r0, n);
     for (int r = r0; r < n; r++) choose(f, il, r);
     ct_norm_rows(f, f->xn + at, f->x + at, w->pre_ffw_norm_2, n - r0, d);
     memset(f->moe_out + at, 0, (size_t)(n - r0) * (size_t)d * sizeof *f->moe_out);
-    for (int e = 0; e < f->cfg->n_expert; e++) {
-        const int m = gather(f, e, r0, n);
-        if (!m) continue;
-        const ct_matrix gate = ct_matrix_expert(&w->ffn_gate_exps, e), up = ct_matrix_expert(&w->ffn_up_exps, e),
-                        down = ct_matrix_expert(&w->ffn_down_exps, e);
-        const ct_linear in[2] = {{f->moe_gate, &gate, f->moe_x, m}, {f->moe_up, &up, f->moe_x, m}};
-        ct_linear_run(f, in, 2);
-        f->k->gelu_mul(f->moe_gate, f->moe_gate, f->moe_up, (int64_t)m * ff);
-        const ct_linear out = {f->moe_y, &down, f->moe_gate, m};
-        ct_linear_run(f, &out, 1);
-        for (int i = 0; i < m; i++) {
-            f->k->axpy(f->moe_out + (size_t)f->moe_row[i] * (size_t)d, f->moe_w[i], f->moe_y + (size_t)i * (size_t)d, d);
-        }
-    }
+    for (int e = 0; e < f->cfg->n_expert;) wave(f, il, r0, n, &e);
 }

@@ -4,8 +4,22 @@
 
 #include "base/mem.h"
 #include "forward/forward_int.h"
+#include "kernels/panel.h"
 
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+
+/* Bytes of integer tiles of one region's inputs, the largest: two sets of rows as wide as the model (queries, and keys
+ * and values, where their rows differ), the widest input, one wave of experts, the fine inputs of the per-layer
+ * embeddings together, the head's rows. */
+static int64_t tile_bytes(const ct_forward *f, int64_t d_in_max) {
+    const ct_config *c = f->cfg;
+    const int n = f->o.n_chunk;
+    const int64_t d = c->d_model & ~31, wide = d_in_max & ~31;
+    int64_t bytes = max64(2 * (int64_t)ct_x_bytes(n, d, 1), (int64_t)ct_x_bytes(n, wide, 1));
+    bytes = max64(bytes, 2 * (int64_t)ct_x_bytes(n, d, 2));
+    bytes = max64(bytes, (int64_t)ct_x_bytes(f->o.n_logits, d, 2));
+    return max64(bytes, (int64_t)ct_x_bytes(f->moe_cap, max64(d, c->d_ff_expert & ~31), 1));
+}
 
 static void plan_buffers(ct_forward *f) {
     const ct_config *c = f->cfg;
@@ -37,22 +51,31 @@ static void plan_buffers(ct_forward *f) {
         ADD(h0, n * c->d_model);
         ADD(ple, n * c->n_layer * c->d_ple);
         ADD(ple_gate, n * c->d_ple);
+        ADD(ple_ctx, n * c->d_ple);
     }
     if (c->n_expert) {
         ADD(router, n * c->n_expert);
         ADD(route_weight, n * c->n_expert_used);
         ADD(route_index, n * c->n_expert_used);
-        ADD(moe_x, n * c->d_model);
-        ADD(moe_y, n * c->d_model);
-        ADD(moe_gate, n * c->d_ff_expert);
-        ADD(moe_up, n * c->d_ff_expert);
+        /* A wave holds every token of any expert, and all experts of one token. */
+        f->moe_cap = (int)max64(2 * n, c->n_expert_used);
+        ADD(moe_x, f->moe_cap * (int64_t)c->d_model);
+        ADD(moe_y, f->moe_cap * (int64_t)c->d_model);
+        ADD(moe_gate, f->moe_cap * (int64_t)c->d_ff_expert);
+        ADD(moe_up, f->moe_cap * (int64_t)c->d_ff_expert);
         ADD(moe_out, n * c->d_model);
-        ADD(moe_row, n);
-        ADD(moe_w, n);
+        ADD(moe_row, f->moe_cap);
+        ADD(moe_w, f->moe_cap);
+        ADD(moe_matrix, 3 * (int64_t)c->n_expert);
+        ADD(moe_op, c->n_expert);
         ADD(expert_counts, (int64_t)c->n_layer * c->n_expert);
     }
     ADD(out_x, (int64_t)f->o.n_logits * c->d_model);
     ADD(logits, (int64_t)f->o.n_logits * c->n_vocab);
+    f->n_op = c->n_expert > 4 ? c->n_expert : 4;
+    ADD(op_item, f->n_op);
+    ADD(op_xq, f->n_op);
+    ADD(xq, tile_bytes(f, d_in));
     /* Strides of 64 bytes keep threads off each other's cache lines. */
     f->scratch_stride = (ct_matmul_scratch(d_in) + 15) & ~(size_t)15;
     ADD(scratch, (int64_t)f->o.n_threads * (int64_t)f->scratch_stride);

@@ -60,7 +60,7 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
     make_rope(f, n, pos);
     if (c->d_ple) {
         memcpy(f->h0, f->x, (size_t)n * (size_t)d * sizeof *f->x);
-        ct_ple_tokens(f, tok, n);
+        ct_ple_tokens(f, tok, n - n_need, n, last_owner);
     }
     for (int il = 0; il < c->n_layer; il++) {
         const int r0 = il < last_owner ? 0 : n - n_need;
@@ -68,7 +68,6 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
         if (r0 == n) break; /* the last owner has written its keys and values, and nobody asks for more */
         ct_ffn(f, il, r0, n);
         if (c->d_ple) {
-            ct_ple_context(f, il, r0, n);
             ct_ple_inject(f, il, r0, n);
         }
         if (c->has_layer_scale) {
@@ -102,7 +101,7 @@ void ct_forward_logits(ct_forward *f, int row, int n_row) {
         ct_tap(f, -1, "final_norm", f->out_x, n_row, c->d_model);
         f->pos -= row;
     }
-    const ct_linear op = {f->logits, &f->w->output, f->out_x, n_row};
+    const ct_linear op = {.y = f->logits, .w = &f->w->output, .x = f->out_x, .n_tok = n_row, .fine = true};
     ct_linear_run(f, &op, 1);
     if (c->logit_softcap > 0.0f) {
         softcap_job job = {f, (int64_t)n_row * c->n_vocab};

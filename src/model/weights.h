@@ -14,6 +14,7 @@ typedef struct {
     int64_t d_out, d_in;     /* [d_out, d_in] */
     size_t row_bytes;
     size_t expert_bytes;     /* from one expert's matrix to the next, 0 for plain matrices */
+    bool panels;             /* rows lie as panels (kernels/panel.h), not one after the other */
 } ct_matrix;
 
 typedef struct {

@@ -1,6 +1,6 @@
 /* Hand-over: the caller publishes a job under a generation number; workers poll it for a moment (a decode step hands over
- * hundreds of times a token) and then sleep on a condition variable. Items are taken from an atomic counter, so a
- * descheduled worker delays at most the item it holds.
+ * hundreds of times a token) and then sleep on a condition variable. Items are taken from an atomic counter in
+ * shrinking runs, so a descheduled worker delays at most the run it holds.
  *
  * Why it is right. One word holds generation and next item; taking an item is a compare-and-swap of that word.
  *  - No item of a job that was not read: the caller first closes the old generation, then writes the job's fields
@@ -21,6 +21,8 @@
 
 /* About 20-50 microseconds of polling before sleeping: longer than the serial gaps inside a layer. */
 #define SPIN_ROUNDS 2000
+/* A thread takes 1 / (TAKE_SHARE * threads) of what is left, at least one item. */
+#define TAKE_SHARE 4
 /* The job word: generation in the high bits, next item in the low ones. */
 #define ITEM_BITS 32
 #define ITEM_MASK ((UINT64_C(1) << ITEM_BITS) - 1)
@@ -66,11 +68,14 @@ static void work(ct_pool *p, uint64_t gen, int thread) {
         const int64_t item = (int64_t)(w & ITEM_MASK);
         const ct_work_fn fn = atomic_load_explicit(&p->fn, memory_order_acquire);
         void *ud = atomic_load_explicit(&p->ud, memory_order_acquire);
-        if (item >= atomic_load_explicit(&p->n_items, memory_order_acquire)) return;
+        const int64_t left = atomic_load_explicit(&p->n_items, memory_order_acquire) - item;
+        if (left <= 0) return;
+        /* Large shares first, single items at the end: few hand-overs, and all finish together. */
+        const int64_t share = left / (TAKE_SHARE * p->n_threads), take = share > 1 ? share : 1;
         /* Success means that the word, generation included, had not changed: fn and ud are this job's. */
-        if (!atomic_compare_exchange_weak_explicit(&p->word, &w, w + 1, memory_order_acq_rel, memory_order_relaxed)) continue;
-        fn(ud, item, thread);
-        atomic_fetch_add_explicit(&p->n_done, 1, memory_order_release);
+        if (!atomic_compare_exchange_weak_explicit(&p->word, &w, w + (uint64_t)take, memory_order_acq_rel, memory_order_relaxed)) continue;
+        for (int64_t i = item; i < item + take; i++) fn(ud, i, thread);
+        atomic_fetch_add_explicit(&p->n_done, take, memory_order_release);
     }
 }
 
