@@ -95,7 +95,7 @@ static void quantize_inputs(ct_forward *f, const ct_linear *op, int n_op) {
         const ct_linear *last = i ? &op[i - 1] : NULL;
         f->op_item[i] = n_item;
         f->op_xq[i] = NULL;
-        if (!op[i].w->panels || !op[i].n_tok) continue;
+        if (!op[i].n_tok || !(op[i].w->panels || (op[i].up && op[i].up->panels))) continue;
         if (last && f->op_xq[i - 1] && last->x == op[i].x && last->n_tok == op[i].n_tok && last->fine == op[i].fine) {
             f->op_xq[i] = f->op_xq[i - 1];
             continue;
