@@ -47,6 +47,7 @@ typedef struct ct_forward {
     float *kx, *vx;            /* [n, n_head_kv * d_head] before they enter the cache */
     float *y;                  /* [n, d_model] output of a block */
     float *gate, *up;          /* [n, d_ff] */
+    uint8_t *gate_tiles;       /* the same as integer tiles, dense or of one wave of experts */
     float *ple;                /* [n, n_layer * d_ple] per-layer inputs */
     float *ple_gate, *ple_ctx; /* [n, d_ple] */
     float *rope_cos[CT_N_ATTN], *rope_sin[CT_N_ATTN]; /* [n, n_rot] */
@@ -65,7 +66,7 @@ typedef struct ct_forward {
     float *logits;             /* [n_logits, n_vocab] */
     int n_op;                  /* most products of a parallel region */
     int64_t *op_item;          /* [n_op] first work item of each */
-    uint8_t **op_xq;           /* [n_op] its input as integer tiles, NULL where its weights are rows */
+    const uint8_t **op_xq;     /* [n_op] its input as integer tiles, NULL where its weights are rows */
     uint8_t *xq;               /* integer tiles of the inputs of one region */
     float *scratch;            /* [n_threads, scratch_stride] decoded rows */
     size_t scratch_stride;

@@ -17,6 +17,10 @@ struct ct_linear {
     /* Or NULL. The gated half of a feed-forward: y = gelu(w x) * (up x), with up x left in y_up. */
     const ct_matrix *up;
     float *y_up;
+    /* Or NULL. Integer tiles of y, made block by block by whoever computed it: the next product's input. */
+    uint8_t *y_tiles;
+    /* Or NULL: x as integer tiles, made by an earlier product. */
+    const uint8_t *x_tiles;
 };
 
 /* Run up to f->n_op products in one parallel region. */

@@ -20,10 +20,10 @@ typedef struct {
 
 static int n_plane(const ct_linear *op) { return op->fine ? 2 : 1; }
 
-/* Rows of one item of the product. */
+/* Rows of one item of the product: whole panels, and whole blocks where tiles are made of them. */
 static int64_t grain(const ct_linear *op) {
-    const int64_t row_macs = op->w->d_in * op->n_tok * (op->up ? 2 : 1) * n_plane(op);
-    return CT_ROW_TILE * (1 + ITEM_MACS / CT_ROW_TILE / row_macs);
+    const int64_t row_macs = op->w->d_in * op->n_tok * (op->up ? 2 : 1) * n_plane(op), tile = op->y_tiles ? CT_X_BLOCK : CT_ROW_TILE;
+    return tile * (1 + ITEM_MACS / tile / row_macs);
 }
 
 /* Index of the last start that is not behind the item. */
@@ -57,6 +57,16 @@ static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq,
     (w->panels ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
 }
 
+/* Rows [row0, row1) of y to tiles. */
+static void quantize_output(const ct_forward *f, const ct_linear *op, int64_t row0, int64_t row1) {
+    for (int t = 0; t < op->n_tok;) {
+        const int n_t = ct_x_tile(op->n_tok - t, 1);
+        uint8_t *tile = op->y_tiles + ct_x_bytes(t, op->w->d_out, 1) + ct_x_bytes(n_t, row0, 1);
+        f->k->quantize(tile, op->y + (size_t)t * (size_t)op->w->d_out + row0, (size_t)op->w->d_out, n_t, row1 - row0, 1);
+        t += n_t;
+    }
+}
+
 static void linear_item(void *ud, int64_t item, int thread) {
     const linear_job *job = ud;
     const ct_forward *f = job->f;
@@ -65,12 +75,14 @@ static void linear_item(void *ud, int64_t item, int thread) {
     const int64_t row0 = (item - f->op_item[i]) * grain(op);
     const int64_t row1 = row0 + grain(op) < op->w->d_out ? row0 + grain(op) : op->w->d_out;
     product(f, op, f->op_xq[i], op->w, op->y, row0, row1, thread);
-    if (!op->up) return;
-    product(f, op, f->op_xq[i], op->up, op->y_up, row0, row1, thread);
-    for (int t = 0; t < op->n_tok; t++) {
-        float *y = op->y + (size_t)t * (size_t)op->w->d_out + row0;
-        f->k->gelu_mul(y, y, op->y_up + (size_t)t * (size_t)op->w->d_out + row0, row1 - row0);
+    if (op->up) {
+        product(f, op, f->op_xq[i], op->up, op->y_up, row0, row1, thread);
+        for (int t = 0; t < op->n_tok; t++) {
+            float *y = op->y + (size_t)t * (size_t)op->w->d_out + row0;
+            f->k->gelu_mul(y, y, op->y_up + (size_t)t * (size_t)op->w->d_out + row0, row1 - row0);
+        }
     }
+    if (op->y_tiles) quantize_output(f, op, row0, row1);
 }
 
 /* Tiles of QUANTIZE_ROWS rows of the product whose input the item belongs to. */
@@ -83,7 +95,8 @@ static void quantize_item(void *ud, int64_t item, int thread) {
     const int n = op->n_tok - t0 < QUANTIZE_ROWS ? op->n_tok - t0 : QUANTIZE_ROWS;
     const int64_t d = op->w->d_in;
     (void)thread;
-    f->k->quantize(f->op_xq[i] + ct_x_bytes(t0, d, n_plane(op)), op->x + (size_t)t0 * (size_t)d, (size_t)d, n, d, n_plane(op));
+    uint8_t *tile = (uint8_t *)(uintptr_t)f->op_xq[i] + ct_x_bytes(t0, d, n_plane(op)); /* in f->xq: this job's to write */
+    f->k->quantize(tile, op->x + (size_t)t0 * (size_t)d, (size_t)d, n, d, n_plane(op));
 }
 
 /* Give every product over panels its tiles: f->op_xq. */
@@ -94,8 +107,8 @@ static void quantize_inputs(ct_forward *f, const ct_linear *op, int n_op) {
     for (int i = 0; i < n_op; i++) {
         const ct_linear *last = i ? &op[i - 1] : NULL;
         f->op_item[i] = n_item;
-        f->op_xq[i] = NULL;
-        if (!op[i].n_tok || !(op[i].w->panels || (op[i].up && op[i].up->panels))) continue;
+        f->op_xq[i] = op[i].x_tiles;
+        if (op[i].x_tiles || !op[i].n_tok || !(op[i].w->panels || (op[i].up && op[i].up->panels))) continue;
         if (last && f->op_xq[i - 1] && last->x == op[i].x && last->n_tok == op[i].n_tok && last->fine == op[i].fine) {
             f->op_xq[i] = f->op_xq[i - 1];
             continue;

@@ -72,6 +72,7 @@ static void plan_buffers(ct_forward *f) {
     }
     ADD(out_x, (int64_t)f->o.n_logits * c->d_model);
     ADD(logits, (int64_t)f->o.n_logits * c->n_vocab);
+    ADD(gate_tiles, max64((int64_t)ct_x_bytes((int)n, ff & ~31, 1), (int64_t)ct_x_bytes(f->moe_cap, c->d_ff_expert & ~31, 1)));
     f->n_op = c->n_expert > 4 ? c->n_expert : 4;
     ADD(op_item, f->n_op);
     ADD(op_xq, f->n_op);
