@@ -67,22 +67,33 @@ static void quantize_output(const ct_forward *f, const ct_linear *op, int64_t ro
     }
 }
 
-static void linear_item(void *ud, int64_t item, int thread) {
-    const linear_job *job = ud;
-    const ct_forward *f = job->f;
-    const int i = find_op(f->op_item, job->n_op, item);
-    const ct_linear *op = &job->op[i];
-    const int64_t row0 = (item - f->op_item[i]) * grain(op);
-    const int64_t row1 = row0 + grain(op) < op->w->d_out ? row0 + grain(op) : op->w->d_out;
-    product(f, op, f->op_xq[i], op->w, op->y, row0, row1, thread);
+/* Rows [row0, row1) of product i, all that belongs to them. */
+static void linear_rows(const ct_forward *f, const ct_linear *op, const uint8_t *xq, int64_t row0, int64_t row1, int thread) {
+    product(f, op, xq, op->w, op->y, row0, row1, thread);
     if (op->up) {
-        product(f, op, f->op_xq[i], op->up, op->y_up, row0, row1, thread);
+        product(f, op, xq, op->up, op->y_up, row0, row1, thread);
         for (int t = 0; t < op->n_tok; t++) {
             float *y = op->y + (size_t)t * (size_t)op->w->d_out + row0;
             f->k->gelu_mul(y, y, op->y_up + (size_t)t * (size_t)op->w->d_out + row0, row1 - row0);
         }
     }
     if (op->y_tiles) quantize_output(f, op, row0, row1);
+}
+
+/* Items [begin, end): of each product they touch, one piece, so that weights stream. Many tokens want small pieces
+ * instead: the outputs of one item stay in the cache until the item is done. */
+static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
+    const linear_job *job = ud;
+    const ct_forward *f = job->f;
+    for (int i = find_op(f->op_item, job->n_op, begin); begin < end; i++) {
+        const ct_linear *op = &job->op[i];
+        const int64_t g = grain(op), last = i + 1 < job->n_op && f->op_item[i + 1] < end ? f->op_item[i + 1] : end;
+        const int64_t step = op->n_tok == 1 ? last - begin : 1;
+        for (; begin < last; begin += step) {
+            const int64_t row0 = (begin - f->op_item[i]) * g, row1 = row0 + step * g < op->w->d_out ? row0 + step * g : op->w->d_out;
+            linear_rows(f, op, f->op_xq[i], row0, row1, thread);
+        }
+    }
 }
 
 /* Tiles of QUANTIZE_ROWS rows of the product whose input the item belongs to. */
@@ -132,7 +143,7 @@ void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op) {
         f->op_item[i] = n_item;
         n_item += op[i].n_tok ? (op[i].w->d_out + grain(&op[i]) - 1) / grain(&op[i]) : 0;
     }
-    ct_pool_run(f->pool, linear_item, &job, n_item);
+    ct_pool_run_ranges(f->pool, linear_range, &job, n_item);
 }
 
 ct_matrix ct_matrix_expert(const ct_matrix *stack, int e) {

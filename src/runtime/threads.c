@@ -1,18 +1,18 @@
 /* Hand-over: the caller publishes a job under a generation number; workers poll it for a moment (a decode step hands over
- * hundreds of times a token) and then sleep on a condition variable. Items are taken from an atomic counter in
- * shrinking runs, so a descheduled worker delays at most the run it holds.
+ * hundreds of times a token) and then sleep on a condition variable. Each thread's share of the items is a lane, one
+ * atomic word; its owner takes pieces from the front, others, when their own lane is empty, from the back. Pieces
+ * shrink as a lane empties, so all finish together, and a descheduled worker delays at most the piece it holds.
  *
- * Why it is right. One word holds generation and next item; taking an item is a compare-and-swap of that word.
- *  - No item of a job that was not read: the caller first closes the old generation, then writes the job's fields
- *    (release), then opens the new one. A worker loads the word, then the fields (acquire), then swaps. If any field it
- *    loaded is of a later job, the closing of its own generation happened before, and the swap fails.
- *  - No lost wake-up: the caller stores the word and then looks for sleepers, a worker counts itself a sleeper and then
- *    looks at the word, all four sequentially consistent, so one sees the other; the worker holds the lock from there
- *    until it waits, and the caller takes it to wake.
- *  - Results are visible: every item ends with a release on n_done, which the caller acquires. */
+ * Why it is right. A lane's word holds generation, first and end; taking is a compare-and-swap of that word.
+ *  - No item of a job that was not read: when a job ends, its lanes are empty. The caller writes the next job's fields,
+ *    then (release) its lanes. A worker loads a lane, then the fields (acquire), then swaps: success means that the lane
+ *    still was of the generation it saw, that job cannot end before the taken piece is done, so the fields are its.
+ *  - No lost wake-up: the caller stores the generation and then looks for sleepers, a worker counts itself a sleeper and
+ *    then looks at the generation, all four sequentially consistent, so one sees the other; the worker holds the lock
+ *    from there until it waits, and the caller takes it to wake.
+ *  - Results are visible: every piece ends with a release on n_done, which the caller acquires. */
 #include "runtime/threads.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -21,17 +21,21 @@
 
 /* About 20-50 microseconds of polling before sleeping: longer than the serial gaps inside a layer. */
 #define SPIN_ROUNDS 2000
-/* A thread takes 1 / (TAKE_SHARE * threads) of what is left, at least one item. */
+/* Of what is left of a lane a thread takes 1 / TAKE_SHARE at a time. */
 #define TAKE_SHARE 4
-/* The job word: generation in the high bits, next item in the low ones. */
-#define ITEM_BITS 32
-#define ITEM_MASK ((UINT64_C(1) << ITEM_BITS) - 1)
-#define GENERATION_MASK (UINT64_MAX >> ITEM_BITS)
+/* A lane: generation << 32 | first << 16 | end, in units of so many items that 16 bits are enough. */
+#define LANE(gen, first, end) ((uint64_t)(gen) << 32 | (uint64_t)(first) << 16 | (uint64_t)(end))
+#define LANE_MAX 0xffff
 
 typedef struct {
     ct_pool *pool;
     int index;
 } worker_arg;
+
+/* On a cache line of its own: owners and thieves meet only when work runs out. */
+typedef struct {
+    _Alignas(64) _Atomic uint64_t word;
+} lane;
 
 struct ct_pool {
     int n_threads;
@@ -40,11 +44,12 @@ struct ct_pool {
     int n_started;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+    lane *lane;               /* [n_threads] */
     /* The job. A late worker may look at it while the next one is written; see above. */
-    _Atomic(ct_work_fn) fn;
+    _Atomic(ct_range_fn) fn;
     _Atomic(void *) ud;
-    _Atomic int64_t n_items;
-    _Atomic uint64_t word;    /* generation << ITEM_BITS | next item */
+    _Atomic int64_t n_items, unit;
+    _Atomic uint32_t generation;
     _Atomic int64_t n_done;
     _Atomic int n_sleeping;
     _Atomic int stop;
@@ -60,40 +65,51 @@ static void cpu_relax(int round) {
     if (round % 64 == 63) sched_yield();
 }
 
-/* Take and run items of generation gen until there are none. */
-static void work(ct_pool *p, uint64_t gen, int thread) {
+/* Take and run pieces of lane `at` until it is empty; thread `thread` owns it or not. False when the lane is of another
+ * generation: the job is over. */
+static bool drain(ct_pool *p, uint32_t gen, int at, int thread) {
+    _Atomic uint64_t *word = &p->lane[at].word;
     for (;;) {
-        uint64_t w = atomic_load_explicit(&p->word, memory_order_acquire);
-        if (w >> ITEM_BITS != gen) return;
-        const int64_t item = (int64_t)(w & ITEM_MASK);
-        const ct_work_fn fn = atomic_load_explicit(&p->fn, memory_order_acquire);
+        uint64_t w = atomic_load_explicit(word, memory_order_acquire);
+        if ((uint32_t)(w >> 32) != gen) return false;
+        const int64_t first = (int64_t)(w >> 16 & LANE_MAX), end = (int64_t)(w & LANE_MAX), left = end - first;
+        if (left <= 0) return true;
+        const ct_range_fn fn = atomic_load_explicit(&p->fn, memory_order_acquire);
         void *ud = atomic_load_explicit(&p->ud, memory_order_acquire);
-        const int64_t left = atomic_load_explicit(&p->n_items, memory_order_acquire) - item;
-        if (left <= 0) return;
-        /* Large shares first, single items at the end: few hand-overs, and all finish together. */
-        const int64_t share = left / (TAKE_SHARE * p->n_threads), take = share > 1 ? share : 1;
-        /* Success means that the word, generation included, had not changed: fn and ud are this job's. */
-        if (!atomic_compare_exchange_weak_explicit(&p->word, &w, w + (uint64_t)take, memory_order_acq_rel, memory_order_relaxed)) continue;
-        for (int64_t i = item; i < item + take; i++) fn(ud, i, thread);
-        atomic_fetch_add_explicit(&p->n_done, take, memory_order_release);
+        const int64_t n_items = atomic_load_explicit(&p->n_items, memory_order_acquire);
+        const int64_t unit = atomic_load_explicit(&p->unit, memory_order_acquire);
+        const int64_t take = left > TAKE_SHARE ? left / TAKE_SHARE : 1;
+        const int64_t from = at == thread ? first : end - take;
+        const uint64_t rest = at == thread ? LANE(gen, first + take, end) : LANE(gen, first, from);
+        if (!atomic_compare_exchange_weak_explicit(word, &w, rest, memory_order_acq_rel, memory_order_relaxed)) continue;
+        const int64_t begin = from * unit, stop = (from + take) * unit < n_items ? (from + take) * unit : n_items;
+        fn(ud, begin, stop, thread);
+        atomic_fetch_add_explicit(&p->n_done, stop - begin, memory_order_release);
+    }
+}
+
+/* The thread's own lane, then the others', nearest first. */
+static void work(ct_pool *p, uint32_t gen, int thread) {
+    for (int i = 0; i < p->n_threads; i++) {
+        if (!drain(p, gen, (thread + i) % p->n_threads, thread)) return;
     }
 }
 
 static void *worker(void *ptr) {
     const worker_arg *arg = ptr;
     ct_pool *p = arg->pool;
-    uint64_t seen = 0;
+    uint32_t seen = 0;
     for (;;) {
-        uint64_t gen = seen;
+        uint32_t gen = seen;
         for (int i = 0; i < SPIN_ROUNDS; i++) {
-            gen = atomic_load_explicit(&p->word, memory_order_acquire) >> ITEM_BITS;
+            gen = atomic_load_explicit(&p->generation, memory_order_acquire);
             if (gen != seen || atomic_load_explicit(&p->stop, memory_order_relaxed)) break;
             cpu_relax(i);
         }
         if (gen == seen) {
             pthread_mutex_lock(&p->lock);
             atomic_fetch_add(&p->n_sleeping, 1);
-            while ((gen = atomic_load(&p->word) >> ITEM_BITS) == seen && !atomic_load(&p->stop)) {
+            while ((gen = atomic_load(&p->generation)) == seen && !atomic_load(&p->stop)) {
                 pthread_cond_wait(&p->wake, &p->lock);
             }
             atomic_fetch_sub(&p->n_sleeping, 1);
@@ -117,7 +133,8 @@ int ct_pool_new(ct_pool **out, int n_threads, carat_error *err) {
     pthread_cond_init(&p->wake, NULL);
     p->thread = ct_alloc_array((size_t)n_threads, sizeof *p->thread);
     p->arg = ct_alloc_array((size_t)n_threads, sizeof *p->arg);
-    if (!p->thread || !p->arg) {
+    p->lane = ct_alloc_array((size_t)n_threads, sizeof *p->lane);
+    if (!p->thread || !p->arg || !p->lane) {
         ct_pool_free(&p);
         return CT_FAIL(err, CARAT_ENOMEM, "threads: out of memory");
     }
@@ -145,27 +162,31 @@ void ct_pool_free(ct_pool **pp) {
     pthread_mutex_destroy(&p->lock);
     ct_free(p->thread);
     ct_free(p->arg);
+    ct_free(p->lane);
     ct_free(p);
     *pp = NULL;
 }
 
 int ct_pool_n_threads(const ct_pool *p) { return p->n_threads; }
 
-void ct_pool_run(ct_pool *p, ct_work_fn fn, void *ud, int64_t n_items) {
-    if (p->n_threads == 1 || n_items <= 1) {
-        for (int64_t i = 0; i < n_items; i++) fn(ud, i, 0);
+void ct_pool_run_ranges(ct_pool *p, ct_range_fn fn, void *ud, int64_t n_items) {
+    if (n_items <= 0) return;
+    if (p->n_threads == 1 || n_items == 1) {
+        fn(ud, 0, n_items, 0);
         return;
     }
-    assert(n_items < (int64_t)ITEM_MASK);
-    /* Close the old job first: a late worker's claim on the old word must fail once the fields below change. Odd
-     * generations are closed, even ones open. */
-    const uint64_t gen = ((atomic_load(&p->word) >> ITEM_BITS) + 2) & GENERATION_MASK;
-    atomic_store(&p->word, (gen - 1) << ITEM_BITS | ITEM_MASK);
+    const int64_t unit = (n_items + LANE_MAX - 1) / LANE_MAX, n_unit = (n_items + unit - 1) / unit;
+    const uint32_t gen = atomic_load(&p->generation) + 1;
     atomic_store_explicit(&p->fn, fn, memory_order_release);
     atomic_store_explicit(&p->ud, ud, memory_order_release);
     atomic_store_explicit(&p->n_items, n_items, memory_order_release);
-    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed); /* nobody counts until the word opens the job */
-    atomic_store(&p->word, gen << ITEM_BITS);
+    atomic_store_explicit(&p->unit, unit, memory_order_release);
+    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed); /* nobody counts until the lanes open */
+    for (int t = 0; t < p->n_threads; t++) {
+        const int64_t first = n_unit * t / p->n_threads, end = n_unit * (t + 1) / p->n_threads;
+        atomic_store_explicit(&p->lane[t].word, LANE(gen, first, end), memory_order_release);
+    }
+    atomic_store(&p->generation, gen);
     if (atomic_load(&p->n_sleeping) > 0) {
         pthread_mutex_lock(&p->lock);
         pthread_cond_broadcast(&p->wake);
@@ -173,4 +194,19 @@ void ct_pool_run(ct_pool *p, ct_work_fn fn, void *ud, int64_t n_items) {
     }
     work(p, gen, 0);
     for (int i = 0; atomic_load_explicit(&p->n_done, memory_order_acquire) < n_items; i++) cpu_relax(i);
+}
+
+typedef struct {
+    ct_work_fn fn;
+    void *ud;
+} each_item;
+
+static void run_each(void *ud, int64_t begin, int64_t end, int thread) {
+    const each_item *e = ud;
+    for (int64_t i = begin; i < end; i++) e->fn(e->ud, i, thread);
+}
+
+void ct_pool_run(ct_pool *p, ct_work_fn fn, void *ud, int64_t n_items) {
+    each_item e = {fn, ud};
+    ct_pool_run_ranges(p, run_each, &e, n_items);
 }

@@ -1,5 +1,8 @@
 /* Thread pool of a session: parallel-for over fixed work items. Which thread runs an item never influences its result,
- * so the answer is the same for any number of threads. */
+ * so the answer is the same for any number of threads.
+ *
+ * Every thread has a share of neighbouring items, so that each streams its own part of memory, and takes from the ends
+ * of others' shares when its own is done. */
 #ifndef CT_RUNTIME_THREADS_H
 #define CT_RUNTIME_THREADS_H
 
@@ -15,7 +18,12 @@ int ct_pool_new(ct_pool **out, int n_threads, carat_error *err);
 void ct_pool_free(ct_pool **p);
 int ct_pool_n_threads(const ct_pool *p);
 
+/* Work on items [begin, end): for work that gains from neighbours in one piece. Pieces vary from run to run. */
+typedef void (*ct_range_fn)(void *ud, int64_t begin, int64_t end, int thread);
+
 /* Run fn for every item in [0, n_items) and return when all are done. One caller at a time. Allocates nothing. */
 void ct_pool_run(ct_pool *p, ct_work_fn fn, void *ud, int64_t n_items);
+/* The same in pieces. */
+void ct_pool_run_ranges(ct_pool *p, ct_range_fn fn, void *ud, int64_t n_items);
 
 #endif
