@@ -220,6 +220,10 @@ typedef struct {
     int32_t n_threads;         /* 0 = the cores this process may use */
     int32_t n_chunk;           /* tokens evaluated at once in prefill, at most 4096; 0 = 256 */
     int32_t n_logits;          /* rows of logits computed at once by sync_logits; 0 = 1 (4 bytes * n_vocab each) */
+    int32_t n_rewind;          /* tokens that sync can drop without evaluating what is before them again; at least n_chunk.
+                                * Costs memory in the layers with a sliding window only. */
+    bool all_rows;             /* run every layer for every token, also where nobody asks for the result (to measure
+                                * what leaving that out saves; logits stay the same) */
     carat_kv_type kv;
     carat_progress_fn progress; /* may be NULL */
     void *progress_ud;          /* keeps */
@@ -278,6 +282,79 @@ CARAT_API void carat_session_get_stats(const carat_session *s, carat_session_sta
 /* How often each expert of each layer was chosen since the session began: [n_layer, n_expert] counts,
  * NULL for models without experts. Points into s. */
 CARAT_API const uint64_t *carat_session_expert_counts(const carat_session *s);
+
+/* ---- measuring ---------------------------------------------------------------------------------------- */
+
+/* Steps of evaluating a token: what time, bytes and operations are told apart by. */
+/* X(enum, key, description) */
+#define CARAT_STEP_LIST(X)                                                            \
+    X(CARAT_STEP_OTHER, "other", "norms, rope, residuals, whatever is not listed")    \
+    X(CARAT_STEP_EMBED, "embed", "token embedding, one row a token")                  \
+    X(CARAT_STEP_PROJECTIONS, "projections", "attention projections: q, k, v, output") \
+    X(CARAT_STEP_ATTENTION, "attention", "attention over the keys and values held")   \
+    X(CARAT_STEP_FFN, "ffn", "dense feed-forward")                                    \
+    X(CARAT_STEP_ROUTER, "router", "choice of experts")                               \
+    X(CARAT_STEP_EXPERTS, "experts", "mixture-of-experts feed-forward")               \
+    X(CARAT_STEP_PLE, "ple", "per-layer embeddings: rows and projections")            \
+    X(CARAT_STEP_HEAD, "head", "output head")                                         \
+    X(CARAT_STEP_SAMPLING, "sampling", "between two evaluations: choosing a token, and the rest of the caller") \
+    X(CARAT_STEP_WAITING, "waiting", "the calling thread waits for the others at the end of a parallel part")
+
+typedef enum {
+#define X(id, key, text) id,
+    CARAT_STEP_LIST(X)
+#undef X
+    CARAT_N_STEP
+} carat_step;
+
+CARAT_API const char *carat_step_key(carat_step s);
+CARAT_API const char *carat_step_text(carat_step s);
+
+/* Work of an evaluation, counted from shapes and types, not measured. */
+typedef struct {
+    uint64_t bytes[CARAT_N_STEP]; /* read: weights once a chunk, keys and values once a chunk and layer */
+    uint64_t macs[CARAT_N_STEP];  /* multiply-adds of the matrix products and of attention; elementwise work is left out */
+    uint64_t total_bytes, total_macs;
+} carat_work;
+
+/* Work of n tokens that follow `depth` held ones, n > 0, with the chunk size, KV type and all_rows of s: evaluated as
+ * one sync (a prompt), or one by one (an answer, each with its logits). Only needed work counts. The experts of a chunk
+ * count as if all its choices were different, as far as there are experts: exact for one token, at most that for more.
+ * EINVAL when depth + n does not fit the context. */
+CARAT_API int carat_session_count_work(const carat_session *s, int32_t depth, int32_t n, bool one_by_one, carat_work *out,
+                                       carat_error *err);
+
+/* Where the time went, between start and stop (or now), on the thread that calls sync. The sum over all steps is the
+ * whole time. */
+typedef struct {
+    double ms[CARAT_N_STEP];
+} carat_profile;
+
+/* Start from zero. Costs two readings of the clock for each step of a layer; nothing while it is off. */
+CARAT_API void carat_session_profile_start(carat_session *s);
+CARAT_API void carat_session_profile_stop(carat_session *s);
+CARAT_API void carat_session_profile_get(const carat_session *s, carat_profile *out);
+
+/* What the machine can do at most: threads of its own that only read, or only multiply. */
+typedef struct carat_probe carat_probe;
+
+typedef struct {
+    int32_t n_threads;
+    uint64_t buffer_bytes; /* what is read */
+    const char *read;      /* the way of reading, and of multiplying, that was the fastest here: static text */
+    const char *dot;
+} carat_probe_info;
+
+/* n_threads: 0 = the cores this process may use. bytes: size of the buffer to read, which must be much larger than the
+ * caches (at least 16 MiB); 0 = 512 MiB. Tries every way the machine has, for some tenths of a second, and keeps the
+ * fastest. Gives *out: carat_probe_free. ENOMEM, EINVAL. */
+CARAT_API int carat_probe_new(carat_probe **out, int32_t n_threads, uint64_t bytes, carat_error *err);
+/* Bytes a second that all threads together read from memory; takes about ms milliseconds, at least one pass. */
+CARAT_API double carat_probe_read(carat_probe *p, double ms);
+/* 8-bit multiply-adds a second of all threads together, summed in 32 bits; takes about ms milliseconds. */
+CARAT_API double carat_probe_dot(carat_probe *p, double ms);
+CARAT_API void carat_probe_get_info(const carat_probe *p, carat_probe_info *out);
+CARAT_API void carat_probe_free(carat_probe **p);
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */
 

@@ -30,6 +30,10 @@ static const struct {
     {"weigh", "Perplexity as llama.cpp's tool measures it:", "carat weigh model.gguf --text wiki.test.raw"},
     {"weigh", "Bits per byte of a whole text, to compare any two models:",
      "carat weigh model.gguf --text notes.txt --windows full -c 2048 --json"},
+    {"bench", "Speed of the bundled model, and of another at four depths:", "carat bench"},
+    {"bench", "The same with where the time goes:", "carat bench model.gguf -d 0,1K,4K,16K --profile"},
+    {"bench", "For a script: the share of the machine's limit that decode reaches:",
+     "carat bench model.gguf -p 0 --json | jq '.tests[0].share'"},
     {"cut", "A Hugging Face folder as an 8-bit GGUF:", "carat cut path/to/folder --type q8_0 --out model.gguf"},
     {"synth", "An E2B to measure with, without a download:", "carat synth e2b --type q4_0 --out e2b.gguf"},
 };

@@ -11,7 +11,7 @@
 
 static const cli_verb *const verbs[] = {
     &cli_verb_run,   &cli_verb_inspect, &cli_verb_tokenize, &cli_verb_logits,
-    &cli_verb_weigh, &cli_verb_cut,     &cli_verb_synth,
+    &cli_verb_weigh, &cli_verb_bench,   &cli_verb_cut,      &cli_verb_synth,
 };
 enum { N_VERB = sizeof verbs / sizeof *verbs };
 
@@ -38,10 +38,10 @@ static const cli_verb *find_verb(const char *name) {
 
 static int unknown_verb(const char *word) {
     static const char *const flags[] = {"--help", "--version", "--help-man"};
-    static const char *const later[] = {"chat", "bench", "serve"}; /* promised, and looked for */
+    static const char *const later[] = {"chat", "serve"}; /* promised, and looked for */
     const char *names[N_VERB];
     for (int i = 0; i < N_VERB; i++) names[i] = verbs[i]->name;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < 2; i++) {
         if (strcmp(word, later[i]) == 0) {
             return cli_fail(CLI_USAGE, NULL, "%s: not in this version yet (carat --help lists the verbs there are)", word);
         }

@@ -9,6 +9,7 @@ extern const cli_verb cli_verb_inspect;
 extern const cli_verb cli_verb_tokenize;
 extern const cli_verb cli_verb_logits;
 extern const cli_verb cli_verb_weigh;
+extern const cli_verb cli_verb_bench;
 extern const cli_verb cli_verb_cut;
 extern const cli_verb cli_verb_synth;
 

@@ -8,6 +8,8 @@
 #include "model/ledger.h"
 #include "model/source.h"
 #include "model/weights.h"
+#include "model/work.h"
+#include "runtime/profile.h"
 #include "text/chat.h"
 #include "text/tokenizer.h"
 
@@ -32,6 +34,8 @@ struct carat_session {
     const float *logits;  /* [n_vocab] of the last token, in fw; NULL before a sync succeeded */
     carat_progress_fn progress;
     void *progress_ud;
+    bool all_rows;        /* no row is spared a layer */
+    ct_profile profile;   /* the forward pass sees it while it is on */
 };
 
 /* Fails with EUNSUPPORTED when the model has no vocabulary. */

@@ -18,7 +18,7 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     if (o->kv != CARAT_KV_F16 && o->kv != CARAT_KV_F32) {
         return CT_FAIL(err, CARAT_EINVAL, "session options: KV type is %d, expected CARAT_KV_F16 or CARAT_KV_F32", (int)o->kv);
     }
-    if (o->n_ctx < 0 || o->n_chunk < 0 || o->n_logits < 0 || o->n_threads < 0 || o->n_threads > 1024) {
+    if (o->n_ctx < 0 || o->n_chunk < 0 || o->n_logits < 0 || o->n_rewind < 0 || o->n_threads < 0 || o->n_threads > 1024) {
         return CT_FAIL(err, CARAT_EINVAL, "session options: negative size, or more than 1024 threads");
     }
     int n_ctx = o->n_ctx;
@@ -34,6 +34,7 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     *f = (ct_forward_opts){.n_ctx = n_ctx,
                            .n_chunk = n_chunk,
                            .n_logits = n_logits,
+                           .n_rewind = o->n_rewind,
                            .n_threads = o->n_threads ? o->n_threads : ct_n_cores(),
                            .kv = o->kv == CARAT_KV_F32 ? CT_F32 : CT_F16};
     return 0;
@@ -62,6 +63,7 @@ int carat_session_new(carat_session **out, const carat_model *m, const carat_ses
     s->model = m;
     s->progress = o.progress;
     s->progress_ud = o.progress_ud;
+    s->all_rows = o.all_rows;
     s->tok = ct_alloc_array((size_t)f.n_ctx, sizeof *s->tok);
     int rc = s->tok ? 0 : CT_FAIL(err, CARAT_ENOMEM, "session: out of memory");
     if (!rc) rc = ct_pack_make(m->pack, &m->weights, &m->cfg, &m->kernels, f.n_threads, err);
@@ -128,7 +130,7 @@ static int give_rows(carat_session *s, int32_t pos, int32_t m, carat_logits_fn r
     return 0;
 }
 
-static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logits_fn row, void *ud, carat_error *err) {
+static int evaluate_chunks(carat_session *s, const int32_t *tok, int32_t n, carat_logits_fn row, void *ud, carat_error *err) {
     const int32_t first = s->n_past;
     int32_t at = 0;
     s->n_evaluated = 0;
@@ -138,7 +140,7 @@ static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logit
         }
         const int32_t pos = s->n_past, m = n - pos < s->fw.o.n_chunk ? n - pos : s->fw.o.n_chunk;
         const bool last = pos + m == n;
-        ct_forward_chunk(&s->fw, tok + pos, m, pos, row ? m : last ? 1 : 0);
+        ct_forward_chunk(&s->fw, tok + pos, m, pos, row || s->all_rows ? m : last ? 1 : 0);
         memcpy(s->tok + pos, tok + pos, (size_t)m * sizeof *tok);
         s->n_past += m;
         s->n_evaluated += m;
@@ -150,6 +152,14 @@ static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logit
     }
     s->logits = s->fw.logits + (size_t)at * (size_t)s->model->cfg.n_vocab;
     return 0;
+}
+
+/* Between evaluations the profile's clock runs for the caller. */
+static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logits_fn row, void *ud, carat_error *err) {
+    (void)ct_profile_step(s->fw.profile, CARAT_STEP_OTHER);
+    const int rc = evaluate_chunks(s, tok, n, row, ud, err);
+    (void)ct_profile_step(s->fw.profile, CARAT_STEP_SAMPLING);
+    return rc;
 }
 
 int carat_session_sync(carat_session *s, const int32_t *tok, size_t n, carat_error *err) {

@@ -9,6 +9,7 @@
 #include "model/weights.h"
 #include "runtime/kv.h"
 #include "runtime/plan.h"
+#include "runtime/profile.h"
 #include "runtime/threads.h"
 #include "runtime/tier.h"
 
@@ -16,6 +17,7 @@ typedef struct {
     int n_ctx;       /* positions the KV cache can hold */
     int n_chunk;     /* most tokens of one ct_forward_chunk */
     int n_logits;    /* most rows of one ct_forward_logits */
+    int n_rewind;    /* tokens a ring can go back at least, where more than n_chunk */
     int n_threads;
     ct_dtype kv;     /* CT_F16 or CT_F32 */
 } ct_forward_opts;
@@ -32,6 +34,7 @@ typedef struct ct_forward {
     int *kv_store;             /* [n_layer] index of the layer's store in kv */
     ct_tier ple_tier;          /* rows of the per-layer embedding table */
     ct_plan plan;
+    ct_profile *profile;       /* NULL = off; see ct_forward_profile */
     uint64_t expert_evals;
     uint64_t *expert_counts;   /* [n_layer, n_expert] */
 
@@ -81,6 +84,8 @@ void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_forwa
 int ct_forward_init(ct_forward *f, const ct_config *c, const ct_weights *w, const ct_kernels *k, const ct_forward_opts *o,
                     carat_error *err);
 void ct_forward_free(ct_forward *f);
+/* From now on the steps of evaluating switch p, which must be running; NULL turns it off. Keeps p. */
+void ct_forward_profile(ct_forward *f, ct_profile *p);
 
 /* Evaluate tok[0,n), n <= n_chunk, at positions pos…: writes the KV cache and leaves the residual of the last n_need
  * rows in f->x (rows n - n_need … n - 1). Ids are valid. Allocates nothing. */

@@ -96,8 +96,8 @@ static int kv_geometry(const ct_config *c, const ct_forward_opts *o, ct_kv_geome
         }
         store[i] = n;
         /* While a chunk is written its first token still sees w_swa - 1 keys before it. */
-        int64_t cap = o->n_ctx;
-        if (l->attn == CT_ATTN_SLIDING && (int64_t)c->w_swa - 1 + o->n_chunk < cap) cap = (int64_t)c->w_swa - 1 + o->n_chunk;
+        const int64_t ring = (int64_t)c->w_swa - 1 + max64(o->n_chunk, o->n_rewind);
+        const int64_t cap = l->attn == CT_ATTN_SLIDING && ring < o->n_ctx ? ring : o->n_ctx;
         out[n++] = (ct_kv_geometry){l->n_head_kv, l->d_head, cap};
     }
     if (store_of) memcpy(store_of, store, (size_t)c->n_layer * sizeof *store);
@@ -145,4 +145,9 @@ void ct_forward_free(ct_forward *f) {
     ct_kv_free(&f->kv);
     ct_plan_free(&f->plan);
     memset(f, 0, sizeof *f);
+}
+
+void ct_forward_profile(ct_forward *f, ct_profile *p) {
+    f->profile = p;
+    ct_pool_profile(f->pool, p);
 }

@@ -42,6 +42,7 @@ struct ct_pool {
     pthread_t *thread;  /* [n_threads - 1] */
     worker_arg *arg;
     int n_started;
+    ct_profile *profile; /* the caller's, or NULL */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     lane *lane;               /* [n_threads] */
@@ -169,6 +170,8 @@ void ct_pool_free(ct_pool **pp) {
 
 int ct_pool_n_threads(const ct_pool *p) { return p->n_threads; }
 
+void ct_pool_profile(ct_pool *p, ct_profile *profile) { p->profile = profile; }
+
 void ct_pool_run_ranges(ct_pool *p, ct_range_fn fn, void *ud, int64_t n_items) {
     if (n_items <= 0) return;
     if (p->n_threads == 1 || n_items == 1) {
@@ -193,7 +196,9 @@ void ct_pool_run_ranges(ct_pool *p, ct_range_fn fn, void *ud, int64_t n_items) {
         pthread_mutex_unlock(&p->lock);
     }
     work(p, gen, 0);
+    const carat_step step = p->profile ? ct_profile_switch(p->profile, CARAT_STEP_WAITING) : CARAT_STEP_OTHER;
     for (int i = 0; atomic_load_explicit(&p->n_done, memory_order_acquire) < n_items; i++) cpu_relax(i);
+    ct_profile_step(p->profile, step);
 }
 
 typedef struct {

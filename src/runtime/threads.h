@@ -7,6 +7,7 @@
 #define CT_RUNTIME_THREADS_H
 
 #include "base/status.h"
+#include "runtime/profile.h"
 
 typedef struct ct_pool ct_pool;
 
@@ -17,6 +18,8 @@ typedef void (*ct_work_fn)(void *ud, int64_t item, int thread);
 int ct_pool_new(ct_pool **out, int n_threads, carat_error *err);
 void ct_pool_free(ct_pool **p);
 int ct_pool_n_threads(const ct_pool *p);
+/* The caller's waiting at the end of a parallel part goes into `profile` as CARAT_STEP_WAITING; NULL = nobody wants to know. */
+void ct_pool_profile(ct_pool *p, ct_profile *profile);
 
 /* Work on items [begin, end): for work that gains from neighbours in one piece. Pieces vary from run to run. */
 typedef void (*ct_range_fn)(void *ud, int64_t begin, int64_t end, int thread);

@@ -55,7 +55,7 @@ for w in foo nonsense -z; do
     refused 2 "no such flag" run "-$w"
 done
 check "no hint for a far flag" test -z "$(grep 'did you mean' "$TMP/err")"
-for w in chat bench serve; do refused 2 "not in this version" $w; done
+for w in chat serve; do refused 2 "not in this version" $w; done
 refused 2 "empty word" ""
 refused 2 "no number" run --temp hot
 refused 2 "outside 0 to 100" run --temp 1e400

@@ -1,0 +1,387 @@
+/* carat bench: speed of prefill and decode at given depths of the context, beside what the machine could do at most.
+ *
+ * A depth is filled once. Every repetition then starts from exactly that many held tokens: its own tokens differ from
+ * those of the repetition before in the first one, so that sync drops the others and evaluates all of them; the session
+ * is told (n_rewind) to keep its rings long enough for that. A test that finds more or fewer tokens evaluated than it
+ * asked for fails. The machine's limits are measured right before each timed part, so that both see the same neighbours
+ * on a shared machine. */
+#include "bench.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "base/os.h"
+#include "base/rng.h"
+#include "open.h"
+#include "term.h"
+#include "verbs.h"
+
+enum { MAX_DEPTH = 64, WARM_PROMPT = 256, WARM_GEN = 8, SEED = 1 };
+#define PROBE_READ_MS 30.0
+#define PROBE_DOT_MS 10.0
+#define BUFFER_MOST (UINT64_C(512) << 20)
+#define BUFFER_LEAST (UINT64_C(32) << 20)
+
+#define AT(field) offsetof(bench_args, field)
+static const cli_opt opts[] = {
+    {"--prompt-tokens", 'p', CLI_INT, AT(n_prompt), "N", 0, 1 << 20,
+     "Tokens of a prefill; 0 = measure none. Default: 512."},
+    {"--gen-tokens", 'n', CLI_INT, AT(n_gen), "N", 0, 1 << 20, "Tokens of a decode; 0 = measure none. Default: 128."},
+    {"--depth", 'd', CLI_LIST, AT(depth), "DEPTH", 0, 0,
+     "Tokens held before a test begins, as 4096 or 4K. May be given several times, or as a list: -d 0,1K,4K,16K. "
+     "Default: 0."},
+    {"--reps", 'r', CLI_INT, AT(n_rep), "R", 1, 10000, "Repetitions of each test. Default: 5."},
+    {"--kv", 0, CLI_CHOICE, AT(kv), "f16|f32", 0, 0, "Type of the cached keys and values. Default: f16."},
+    {"--all-layers", 0, CLI_FLAG, AT(all_layers), NULL, 0, 0,
+     "Run every layer for every token of a prefill, also where nobody asks for the result: what engines do that leave "
+     "nothing out. The work counted is then all of it."},
+    {"--profile", 0, CLI_FLAG, AT(profile), NULL, 0, 0,
+     "Time, bytes and multiply-adds by step. Time is that of the calling thread; \"waiting\" is what it waits for the "
+     "others. Bytes and multiply-adds are counted, not measured."},
+    {"--machine", 0, CLI_FLAG, AT(machine), NULL, 0, 0, "Measure the machine's limits only; needs no model."},
+    {"--buffer", 0, CLI_SIZE, AT(buffer), "SIZE", 0, 0,
+     "Memory that is read to measure the read bandwidth; should be many times the last cache. Default: 512M, less "
+     "where memory is short."},
+    {"--csv", 0, CLI_FLAG, AT(csv), NULL, 0, 0, "One line a test, behind a line with the names of the columns."},
+};
+
+static void defaults(void *p) {
+    bench_args *a = p;
+    a->n_prompt = 512;
+    a->n_gen = 128;
+    a->n_rep = 5;
+}
+
+/* ---- statistics ---- */
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Linear between neighbours. */
+static double quantile(const double *sorted, int n, double q) {
+    const double at = q * (n - 1);
+    const int i = (int)at;
+    return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[i];
+}
+
+/* scratch: [n] */
+bench_spread bench_spread_of(const double *x, int n, double *scratch) {
+    memcpy(scratch, x, (size_t)n * sizeof *x);
+    qsort(scratch, (size_t)n, sizeof *scratch, by_value);
+    return (bench_spread){quantile(scratch, n, 0.5), scratch[0], scratch[n - 1], quantile(scratch, n, 0.25),
+                          quantile(scratch, n, 0.75)};
+}
+
+/* ---- depths ---- */
+
+static int by_depth(const void *a, const void *b) {
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return (x > y) - (x < y);
+}
+
+/* "0", "4096", "4K", "0,1K,4K"; into depth [MAX_DEPTH], ascending, each once. */
+static int parse_depths(const cli_list *l, int32_t *depth, int *n_out) {
+    int n = 0;
+    for (int i = 0; i < l->n; i++) {
+        for (const char *p = l->v[i];;) {
+            char *end;
+            long long x = *p >= '0' && *p <= '9' ? strtoll(p, &end, 10) : -1;
+            if (x >= 0 && (*end == 'K' || *end == 'k')) x = x > INT32_MAX ? x : x * 1024, end++;
+            if (x < 0 || (*end && *end != ',')) {
+                return cli_fail(CLI_USAGE, "bench", "-d: '%s' is no depth: write 4096, 4K or 0,1K,4K", l->v[i]);
+            }
+            if (x > 1 << 20) return cli_fail(CLI_USAGE, "bench", "-d: %s is outside 0 to %d", l->v[i], 1 << 20);
+            if (n == MAX_DEPTH) return cli_fail(CLI_USAGE, "bench", "-d: at most %d depths", MAX_DEPTH);
+            depth[n++] = (int32_t)x;
+            if (!*end) break;
+            p = end + 1;
+        }
+    }
+    if (n == 0) depth[n++] = 0;
+    qsort(depth, (size_t)n, sizeof *depth, by_depth);
+    *n_out = 0;
+    for (int i = 0; i < n; i++) {
+        if (i == 0 || depth[i] != depth[i - 1]) depth[(*n_out)++] = depth[i];
+    }
+    return CLI_DONE;
+}
+
+/* ---- one test ---- */
+
+typedef struct {
+    bench_state *b;
+    carat_sampler *sm;
+    int32_t n_vocab;
+    int32_t *tok;         /* [n_ctx] */
+    ct_rng rng;
+    cli_bar bar;
+    int64_t n_done, n_total; /* tokens, for the bar */
+} bencher;
+
+static bool on_progress(void *ud, int32_t done, int32_t total) {
+    bencher *t = ud;
+    (void)total;
+    cli_bar_update(&t->bar, t->n_done + done, t->n_total);
+    return !cli_interrupted();
+}
+
+/* New tokens for [from, from + n); the first differs from what was there. */
+static void draw(bencher *t, int32_t from, int32_t n) {
+    const int32_t before = t->tok[from];
+    for (int32_t i = 0; i < n; i++) t->tok[from + i] = (int32_t)(ct_rng_u64(&t->rng) % (uint64_t)t->n_vocab);
+    if (t->tok[from] == before) t->tok[from] = (before + 1) % t->n_vocab;
+}
+
+/* Hold tok[0,n); exactly `expect` of them must be new. */
+static int hold(bencher *t, int32_t n, int32_t expect) {
+    carat_error err;
+    const int rc = carat_session_sync(t->b->s, t->tok, (size_t)n, &err);
+    if (rc == CARAT_ECANCEL) return cli_fail(CLI_FAILED, "bench", "interrupted");
+    if (rc) return cli_fail_err("bench", &err);
+    t->n_done += expect;
+    if (carat_session_n_evaluated(t->b->s) == expect) return CLI_DONE;
+    return cli_fail(CLI_FAILED, "bench", "%d tokens were evaluated where %d were to be measured",
+                    (int)carat_session_n_evaluated(t->b->s), (int)expect);
+}
+
+static int prefill(bencher *t, int32_t depth, int32_t n) { return hold(t, depth + n, n); }
+
+/* The tokens are given, so that every run does the same; a greedy choice is made all the same, because it takes time. */
+static int decode(bencher *t, int32_t depth, int32_t n) {
+    for (int32_t i = 0; i < n; i++) {
+        const int status = hold(t, depth + i + 1, 1);
+        if (status) return status;
+        if (carat_sampler_next(t->sm, carat_session_logits(t->b->s)) < 0) {
+            return cli_fail(CLI_FAILED, "bench", "the model's logits are not numbers (NaN): the file is damaged, get or make "
+                            "it again");
+        }
+    }
+    return CLI_DONE;
+}
+
+static int run_test(bencher *t, bench_test *test, int i) {
+    bench_state *b = t->b;
+    bench_rep *rep = &test->rep[i];
+    draw(t, test->depth, test->n);
+    rep->read = carat_probe_read(b->probe, PROBE_READ_MS);
+    rep->dot = carat_probe_dot(b->probe, PROBE_DOT_MS);
+    if (b->args->profile) carat_session_profile_start(b->s);
+    const double start = ct_now_ms();
+    const int status = test->decode ? decode(t, test->depth, test->n) : prefill(t, test->depth, test->n);
+    rep->ms = ct_now_ms() - start;
+    if (b->args->profile) {
+        carat_profile p;
+        carat_session_profile_stop(b->s);
+        carat_session_profile_get(b->s, &p);
+        for (int k = 0; k < CARAT_N_STEP; k++) test->profile.ms[k] += p.ms[k];
+    }
+    return status;
+}
+
+/* Tests [at, at + n) have the same depth; `held` tokens are there already. */
+static int run_depth(bencher *t, bench_test *test, int n, int32_t held, int32_t n_warm_prompt, int32_t n_warm_gen) {
+    const int32_t depth = test->depth;
+    int status = CLI_DONE;
+    if (depth > held) {
+        draw(t, held, depth - held);
+        status = hold(t, depth, depth - held);
+    }
+    if (!status && n_warm_prompt) {
+        draw(t, depth, n_warm_prompt);
+        status = prefill(t, depth, n_warm_prompt);
+    }
+    if (!status && n_warm_gen) {
+        draw(t, depth, n_warm_gen);
+        status = decode(t, depth, n_warm_gen);
+    }
+    for (int i = 0; i < t->b->args->n_rep; i++) {
+        for (int k = 0; k < n && !status; k++) status = run_test(t, &test[k], i);
+    }
+    return status;
+}
+
+/* ---- the whole ---- */
+
+/* scratch: [2 * n_rep] */
+static void conclude_test(bench_test *t, int n_rep, double *scratch) {
+    for (int i = 0; i < n_rep; i++) scratch[i] = 1000.0 * t->n / t->rep[i].ms;
+    t->tok_s = bench_spread_of(scratch, n_rep, scratch + n_rep);
+    for (int i = 0; i < n_rep; i++) scratch[i] = t->rep[i].read;
+    t->read = bench_spread_of(scratch, n_rep, scratch + n_rep);
+    for (int i = 0; i < n_rep; i++) scratch[i] = t->rep[i].dot;
+    t->dot = bench_spread_of(scratch, n_rep, scratch + n_rep);
+    const double read_s = (double)t->work.total_bytes / t->read.median, dot_s = (double)t->work.total_macs / t->dot.median;
+    t->limit_is_read = read_s >= dot_s;
+    t->limit = t->n / (t->limit_is_read ? read_s : dot_s);
+    t->share = t->tok_s.median / t->limit;
+}
+
+static int conclude(bench_state *b) {
+    const int n_rep = b->args->n_rep, n = b->n_test * n_rep;
+    double *x = ct_alloc_array((size_t)n, 2 * sizeof *x);
+    if (!x) return cli_fail(CLI_FAILED, "bench", "out of memory");
+    for (int i = 0; i < n; i++) x[i] = b->test[i / n_rep].rep[i % n_rep].read;
+    b->read = bench_spread_of(x, n, x + n);
+    for (int i = 0; i < n; i++) x[i] = b->test[i / n_rep].rep[i % n_rep].dot;
+    b->dot = bench_spread_of(x, n, x + n);
+    for (int i = 0; i < b->n_test && !b->args->machine; i++) conclude_test(&b->test[i], n_rep, x);
+    ct_free(x);
+    return CLI_DONE;
+}
+
+static int add_test(bench_state *b, bool is_decode, int32_t depth, int32_t n) {
+    bench_test *t = &b->test[b->n_test];
+    *t = (bench_test){.decode = is_decode, .depth = depth, .n = n};
+    t->rep = ct_alloc_array((size_t)b->args->n_rep, sizeof *t->rep);
+    if (!t->rep) return cli_fail(CLI_FAILED, "bench", "out of memory");
+    b->n_test++;
+    if (!b->s) return CLI_DONE;
+    carat_error err;
+    return carat_session_count_work(b->s, depth, n, is_decode, &t->work, &err) ? cli_fail_err("bench", &err) : CLI_DONE;
+}
+
+/* A buffer that leaves the model its room. used: bytes that model and session need. */
+static int open_probe(bench_state *b, uint64_t used) {
+    const bench_args *a = b->args;
+    uint64_t bytes = a->buffer ? a->buffer : BUFFER_MOST;
+    uint64_t left = ct_memory_available() / 2; /* mapped weights count as available, and are to stay */
+    if (a->common.ram) left = a->common.ram > used ? a->common.ram - used : 0;
+    if (!a->buffer && left && left < bytes) bytes = left > BUFFER_LEAST ? left : BUFFER_LEAST;
+    if (a->common.ram && bytes > left) {
+        cli_text need, limit;
+        return cli_fail(CLI_FAILED, "bench", "--ram %s: model and context leave no room for the %s that are read to measure "
+                        "bandwidth: give --ram %.0fM or more, or a smaller --buffer", cli_size_text(limit, a->common.ram),
+                        cli_size_text(need, bytes), (double)((used + bytes + (1 << 20) - 1) >> 20));
+    }
+    carat_error err;
+    return carat_probe_new(&b->probe, a->common.n_threads, bytes, &err) ? cli_fail_err("bench", &err) : CLI_DONE;
+}
+
+static int measure_machine(bench_state *b) {
+    int status = open_probe(b, 0);
+    if (!status) status = add_test(b, false, 0, 0);
+    for (int i = 0; i < b->args->n_rep && !status; i++) {
+        bench_rep *rep = &b->test[0].rep[i];
+        rep->read = carat_probe_read(b->probe, PROBE_READ_MS);
+        rep->dot = carat_probe_dot(b->probe, PROBE_DOT_MS);
+        if (cli_interrupted()) status = cli_fail(CLI_FAILED, "bench", "interrupted");
+    }
+    return status;
+}
+
+static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
+    const bench_args *a = b->args;
+    char buf[PATH_MAX];
+    const char *path = cli_model_path(&a->common, buf, sizeof buf);
+    int status = path ? cli_model_open(&b->m, &a->common, path, false) : CLI_FAILED;
+    if (status) return status;
+    carat_model_info info;
+    carat_model_get_info(b->m, &info);
+    t->n_vocab = info.n_vocab;
+    const int32_t n_most = a->n_prompt > a->n_gen ? a->n_prompt : a->n_gen;
+    if (max_depth + n_most > info.n_ctx_train) {
+        return cli_fail(CLI_FAILED, "bench", "depth %d and %d tokens behind it are %d, the model was trained for a context of "
+                        "%d: give a smaller -d, -p or -n", (int)max_depth, (int)n_most, (int)(max_depth + n_most),
+                        (int)info.n_ctx_train);
+    }
+    carat_session_opts o = cli_session_opts(&a->common, max_depth + n_most);
+    o.n_rewind = n_most;
+    o.all_rows = a->all_layers;
+    o.kv = a->kv == 1 ? CARAT_KV_F32 : CARAT_KV_F16;
+    o.progress = on_progress;
+    o.progress_ud = t;
+    status = cli_session_open(&b->s, b->m, &a->common, &o);
+    if (status) return status;
+    carat_error err;
+    carat_sampler_opts so = carat_sampler_opts_default();
+    so.temp = 0.0f;
+    if (carat_sampler_new(&t->sm, info.n_vocab, &so, &err)) return cli_fail_err("bench", &err);
+    t->tok = ct_alloc_array((size_t)(max_depth + n_most), sizeof *t->tok);
+    return t->tok ? open_probe(b, cli_session_need(b->s).total) : cli_fail(CLI_FAILED, "bench", "out of memory");
+}
+
+static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {
+    const bench_args *a = b->args;
+    bencher t = {.b = b};
+    int status = open_model(b, &t, depth[n_depth - 1]);
+    const int32_t warm_p = a->n_prompt < WARM_PROMPT ? a->n_prompt : WARM_PROMPT;
+    const int32_t warm_n = a->n_gen < WARM_GEN ? a->n_gen : WARM_GEN;
+    t.n_total = depth[n_depth - 1] + (int64_t)n_depth * (warm_p + warm_n + (int64_t)a->n_rep * (a->n_prompt + a->n_gen));
+    for (int i = 0; i < n_depth && !status; i++) {
+        if (a->n_prompt) status = add_test(b, false, depth[i], a->n_prompt);
+        if (a->n_gen && !status) status = add_test(b, true, depth[i], a->n_gen);
+    }
+    ct_rng_seed(&t.rng, SEED);
+    t.bar = cli_bar_begin("measuring", "tokens");
+    const int per_depth = (a->n_prompt > 0) + (a->n_gen > 0);
+    for (int i = 0; i < n_depth && !status; i++) {
+        status = run_depth(&t, b->test + i * per_depth, per_depth, i ? depth[i - 1] : 0, warm_p, warm_n);
+    }
+    cli_bar_end(&t.bar);
+    carat_sampler_free(&t.sm);
+    ct_free(t.tok);
+    return status;
+}
+
+static int check_args(const bench_args *a) {
+    if (a->common.json && a->csv) return cli_fail(CLI_USAGE, "bench", "--json and --csv: give one of them");
+    if (a->buffer && a->buffer < BUFFER_LEAST) {
+        return cli_fail(CLI_USAGE, "bench", "--buffer: must be at least %dM, or caches are measured", (int)(BUFFER_LEAST >> 20));
+    }
+    if (a->machine && a->common.n_pos) return cli_fail(CLI_USAGE, "bench", "--machine: takes no MODEL");
+    if (a->machine && (a->profile || a->depth.n || a->all_layers)) {
+        return cli_fail(CLI_USAGE, "bench", "--machine: %s has no place beside it",
+                        a->profile ? "--profile" : a->depth.n ? "--depth" : "--all-layers");
+    }
+    if (a->n_prompt == 0 && a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "-p 0 and -n 0: leave nothing to measure");
+    return CLI_DONE;
+}
+
+static int run(const void *p) {
+    const bench_args *a = p;
+    bench_state b = {.args = a};
+    int32_t depth[MAX_DEPTH];
+    int n_depth = 0;
+    int status = check_args(a);
+    if (!status) status = parse_depths(&a->depth, depth, &n_depth);
+    if (!status) {
+        b.test = ct_alloc_array((size_t)n_depth, 2 * sizeof *b.test);
+        if (!b.test) status = cli_fail(CLI_FAILED, "bench", "out of memory");
+    }
+    cli_catch_interrupt();
+    if (!status) status = a->machine ? measure_machine(&b) : measure_model(&b, depth, n_depth);
+    if (!status) status = conclude(&b);
+    if (!status) status = bench_print(&b);
+    for (int i = 0; i < b.n_test; i++) ct_free(b.test[i].rep);
+    ct_free(b.test);
+    carat_probe_free(&b.probe);
+    carat_session_free(&b.s);
+    carat_model_close(&b.m);
+    return status;
+}
+
+const cli_verb cli_verb_bench = {
+    .name = "bench",
+    .brief = "measure speed, and how near it is to the machine's limit",
+    .synopsis = "[MODEL]",
+    .about = "Tokens a second of reading a prompt (prefill) and of writing an answer (decode), at every depth: that many "
+             "tokens are held already. Without MODEL the bundled model is measured.\n\n"
+             "Tokens are pseudo-random and the same in every run. A depth is filled once, then a short warm-up is not counted, "
+             "and every repetition starts again from exactly that depth: prefill evaluates -p tokens at once, logits of "
+             "the last one included; decode evaluates -n tokens one by one, each with its logits and a greedy choice. "
+             "Told are the median, the least and the most.\n\n"
+             "The limit: the machine's read bandwidth B (all threads read a large buffer) and its peak P of 8-bit "
+             "multiply-adds (all threads do nothing else) are measured right before each repetition. Bytes and "
+             "multiply-adds that a test cannot do without are counted from the model's shapes; at B and P they would take "
+             "a time, and the longer of the two gives the limit. A model that fits a cache may exceed B.",
+    .opts = opts,
+    .n_opts = sizeof opts / sizeof *opts,
+    .args_size = sizeof(bench_args),
+    .max_pos = 1,
+    .defaults = defaults,
+    .run = run,
+};

@@ -1,0 +1,55 @@
+/* One run of carat bench: what bench.c measures, and bench_report.c prints. */
+#ifndef CLI_BENCH_H
+#define CLI_BENCH_H
+
+#include "args.h"
+#include "carat.h"
+
+typedef struct {
+    cli_common common;
+    int32_t n_prompt, n_gen; /* tokens of a prefill and of a decode; 0 = not measured */
+    cli_list depth;          /* as given: "0", "4K", "0,1K" */
+    int32_t n_rep;
+    int32_t kv;              /* index into "f16|f32" */
+    uint64_t buffer;         /* bytes that the read probe reads; 0 = choose */
+    bool machine, csv, profile, all_layers;
+} bench_args;
+
+/* One repetition: the machine's limits, and right after them the test. */
+typedef struct {
+    double read, dot; /* bytes and multiply-adds a second; B and P */
+    double ms;        /* of all tokens of the test; 0 with --machine */
+} bench_rep;
+
+typedef struct {
+    double median, min, max, q1, q3;
+} bench_spread;
+
+typedef struct {
+    bool decode;
+    int32_t depth, n;
+    bench_rep *rep;            /* [n_rep] */
+    carat_work work;           /* of one repetition */
+    carat_profile profile;     /* summed over the repetitions, where asked for */
+    /* From the repetitions. */
+    bench_spread tok_s, read, dot;
+    double limit;              /* tokens a second at B and P, whichever takes longer */
+    bool limit_is_read;
+    double share;              /* tok_s.median / limit */
+} bench_test;
+
+typedef struct {
+    const bench_args *args;
+    carat_model *m;
+    carat_session *s;
+    carat_probe *probe;
+    bench_test *test;
+    int n_test;
+    bench_spread read, dot;    /* over all repetitions */
+} bench_state;
+
+bench_spread bench_spread_of(const double *x, int n, double *scratch);
+/* Everything measured, in the form asked for. Returns the exit status. */
+int bench_print(const bench_state *b);
+
+#endif

@@ -1,0 +1,118 @@
+/* The profile's clock: parts that add up, borders that end the step before, and the pool's waiting. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "base/os.h"
+#include "runtime/profile.h"
+#include "runtime/threads.h"
+
+static void nap(long ms) {
+    const struct timespec t = {0, ms * 1000000};
+    nanosleep(&t, NULL);
+}
+
+static double sum(const double *ms) {
+    double s = 0.0;
+    for (int i = 0; i < CARAT_N_STEP; i++) s += ms[i];
+    return s;
+}
+
+static void profile__gives_time_to_the_step_that_runs(void **state) {
+    (void)state;
+    ct_profile p;
+    double ms[CARAT_N_STEP];
+    const double before = ct_now_ms();
+    ct_profile_start(&p, CARAT_STEP_EMBED);
+    nap(20);
+    assert_int_equal(ct_profile_step(&p, CARAT_STEP_FFN), CARAT_STEP_EMBED);
+    nap(40);
+    assert_int_equal(ct_profile_step(&p, CARAT_STEP_FFN), CARAT_STEP_FFN);
+    assert_int_equal(ct_profile_step(&p, CARAT_STEP_HEAD), CARAT_STEP_FFN);
+    ct_profile_read(&p, ms);
+    const double whole = ct_now_ms() - before;
+    assert_true(ms[CARAT_STEP_EMBED] >= 20.0);
+    assert_true(ms[CARAT_STEP_FFN] >= 40.0);
+    assert_true(ms[CARAT_STEP_ATTENTION] == 0.0);
+    assert_true(sum(ms) <= whole);
+    assert_true(sum(ms) >= whole - 5.0 || sum(ms) >= 0.9 * whole);
+}
+
+static void profile__reads_a_running_step_and_stands_still_once_stopped(void **state) {
+    (void)state;
+    ct_profile p;
+    double a[CARAT_N_STEP], b[CARAT_N_STEP];
+    ct_profile_start(&p, CARAT_STEP_ROUTER);
+    nap(10);
+    ct_profile_read(&p, a);
+    assert_true(a[CARAT_STEP_ROUTER] >= 10.0);
+    ct_profile_stop(&p);
+    ct_profile_read(&p, a);
+    nap(5);
+    ct_profile_stop(&p);
+    ct_profile_read(&p, b);
+    assert_memory_equal(a, b, sizeof a);
+    ct_profile_start(&p, CARAT_STEP_ROUTER);
+    ct_profile_read(&p, b);
+    assert_true(b[CARAT_STEP_ROUTER] < a[CARAT_STEP_ROUTER]);
+}
+
+static void step__without_a_profile_changes_nothing(void **state) {
+    (void)state;
+    assert_int_equal(ct_profile_step(NULL, CARAT_STEP_HEAD), CARAT_STEP_HEAD);
+}
+
+typedef struct {
+    _Atomic int arrived;
+    int n_threads;
+} meeting;
+
+/* Every thread takes one item; then the caller is done at once, and the others are not. */
+static void meet(void *ud, int64_t item, int thread) {
+    meeting *m = ud;
+    (void)item;
+    atomic_fetch_add(&m->arrived, 1);
+    while (atomic_load(&m->arrived) < m->n_threads) nap(1);
+    if (thread) nap(30);
+}
+
+static void pool__waiting_for_others_is_a_step_of_its_own(void **state) {
+    (void)state;
+    ct_pool *pool = NULL;
+    ct_profile p;
+    double ms[CARAT_N_STEP];
+    meeting m = {.n_threads = 2};
+    assert_int_equal(ct_pool_new(&pool, 2, NULL), 0);
+    ct_pool_run(pool, meet, &m, 2); /* without a profile */
+    ct_profile_start(&p, CARAT_STEP_EXPERTS);
+    ct_pool_profile(pool, &p);
+    m.arrived = 0;
+    ct_pool_run(pool, meet, &m, 2);
+    assert_int_equal(ct_profile_step(&p, CARAT_STEP_OTHER), CARAT_STEP_EXPERTS); /* given back */
+    ct_profile_read(&p, ms);
+    assert_true(ms[CARAT_STEP_WAITING] >= 15.0);
+    assert_true(ms[CARAT_STEP_EXPERTS] > 0.0);
+    ct_pool_profile(pool, NULL);
+    m.arrived = 0;
+    ct_pool_run(pool, meet, &m, 2);
+    ct_profile_stop(&p);
+    double after[CARAT_N_STEP];
+    ct_profile_read(&p, after);
+    assert_true(after[CARAT_STEP_WAITING] == ms[CARAT_STEP_WAITING]);
+    ct_pool_free(&pool);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(profile__gives_time_to_the_step_that_runs),
+        cmocka_unit_test(profile__reads_a_running_step_and_stands_still_once_stopped),
+        cmocka_unit_test(step__without_a_profile_changes_nothing),
+        cmocka_unit_test(pool__waiting_for_others_is_a_step_of_its_own),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
