@@ -297,11 +297,13 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     status = cli_session_open(&b->s, b->m, &a->common, &o);
     if (status) return status;
     carat_error err;
+    cli_need need;
+    if (cli_need_estimate(&need, b->m, &o, &err)) return cli_fail_err("bench", &err);
     carat_sampler_opts so = carat_sampler_opts_default();
     so.temp = 0.0f;
     if (carat_sampler_new(&t->sm, info.n_vocab, &so, &err)) return cli_fail_err("bench", &err);
     t->tok = ct_alloc_array((size_t)(max_depth + n_most), sizeof *t->tok);
-    return t->tok ? open_probe(b, cli_session_need(b->s).total) : cli_fail(CLI_FAILED, "bench", "out of memory");
+    return t->tok ? open_probe(b, need.total) : cli_fail(CLI_FAILED, "bench", "out of memory");
 }
 
 static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {

@@ -1,3 +1,4 @@
+/* Every block of forward/ in turn, for one chunk: the matrices its rows pass. */
 #include "model/work.h"
 
 static void add(carat_work *o, carat_step s, uint64_t bytes, uint64_t macs) {
@@ -7,7 +8,7 @@ static void add(carat_work *o, carat_step s, uint64_t bytes, uint64_t macs) {
     o->total_macs += macs;
 }
 
-/* `rows` rows through a matrix, or (per_row matrices of) a stack of them of which `n_read` are read. */
+/* `rows` rows through a matrix, or through matrices of a stack, of which `n_read` are read. */
 static void multiply(carat_work *o, carat_step s, const ct_matrix *m, int64_t n_read, int64_t rows) {
     if (!m->data || rows == 0) return;
     add(o, s, (uint64_t)n_read * (uint64_t)m->d_out * m->row_bytes, (uint64_t)rows * (uint64_t)m->d_out * (uint64_t)m->d_in);
@@ -42,7 +43,10 @@ static void add_chunk(carat_work *o, const ct_config *c, const ct_weights *w, co
     const int last_owner = ct_config_last_owner(c);
     add(o, CARAT_STEP_EMBED, (uint64_t)m * w->token_embd.row_bytes, 0);
     add(o, CARAT_STEP_OTHER, r->norm_bytes, 0);
-    if (c->d_ple) add(o, CARAT_STEP_PLE, (uint64_t)m * w->per_layer_token_embd.row_bytes, 0);
+    if (c->d_ple) { /* of a row that goes no further than the last owner, the slices of the layers before it */
+        const uint64_t row = w->per_layer_token_embd.row_bytes;
+        add(o, CARAT_STEP_PLE, (uint64_t)need * row + (uint64_t)(m - need) * (row * (uint64_t)last_owner / (uint64_t)c->n_layer), 0);
+    }
     for (int il = 0; il < c->n_layer; il++) {
         const ct_layer_weights *lw = &w->layer[il];
         const int64_t rows = il < last_owner ? m : need;

@@ -23,8 +23,8 @@ void ct_profile_read(const ct_profile *p, double ms[CARAT_N_STEP]);
 carat_step ct_profile_switch(ct_profile *p, carat_step step);
 
 /* The one-liner at the borders of blocks: p may be NULL. */
-static inline carat_step ct_profile_step(ct_profile *p, carat_step step) {
-    return p ? ct_profile_switch(p, step) : step;
+static inline void ct_profile_step(ct_profile *p, carat_step step) {
+    if (p) (void)ct_profile_switch(p, step);
 }
 
 #endif

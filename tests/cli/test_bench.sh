@@ -4,8 +4,10 @@ SMALL="--buffer 32M -p 4 -n 2 -r 3"
 
 # true if the awk expression is
 holds() { awk "BEGIN { exit !($1) }"; }
+# true if the quotient of two awk expressions is 1 within a tolerance
+near() { awk "BEGIN { x = ($1) / ($2) - 1; exit !(x < $3 && x > -$3) }"; }
 
-carat bench "$MODEL" $SMALL -d 20 -d 0,8 -d 0 --json --profile
+carat bench "$MODEL" $SMALL -d 20 -d 0,20 -d 0 --json --profile
 check "bench" status 0
 check "nothing on stderr" lines "$TMP/err" 0
 check "top of the object" equal "$(json reps threads cpu kv all_layers | wc -l)" 5
@@ -18,36 +20,34 @@ for k in read_bytes_s macs_s; do
 done
 # Depths in order, each once; prefill and decode at each.
 i=0
-for d in 0 8 20; do
+for d in 0 20; do
     for t in "prefill 4" "decode 2"; do
         check "test $i" equal "$(echo $(json tests.$i.test tests.$i.tokens tests.$i.depth))" "$t $d"
-        lo=$(json tests.$i.tok_s.min) mid=$(json tests.$i.tok_s.median) hi=$(json tests.$i.tok_s.max)
-        q1=$(json tests.$i.tok_s.q1) q3=$(json tests.$i.tok_s.q3)
+        json tests.$i.tok_s.min tests.$i.tok_s.q1 tests.$i.tok_s.median tests.$i.tok_s.q3 tests.$i.tok_s.max | paste -s - >"$TMP/row"
+        read -r lo q1 mid q3 hi <"$TMP/row"
         check "test $i: the median is between" holds "$lo > 0 && $lo <= $q1 && $q1 <= $mid && $mid <= $q3 && $q3 <= $hi"
-        a=$(json tests.$i.reps.0.tok_s) b=$(json tests.$i.reps.1.tok_s) c=$(json tests.$i.reps.2.tok_s)
+        json tests.$i.reps.0.tok_s tests.$i.reps.1.tok_s tests.$i.reps.2.tok_s >"$TMP/rates"
+        read -r a <"$TMP/rates"
         check "test $i: the median is the middle one of three" \
-            equal "$(printf '%s\n' $a $b $c | sort -g | sed -n 2p)" "$(printf '%s\n' "$mid")"
+            equal "$(sort -g "$TMP/rates" | sed -n 2p)" "$mid"
         ms=$(json tests.$i.reps.0.ms) n=$(json tests.$i.tokens)
-        check "test $i: tokens a second" holds "1000 * $n / $ms / $a - 1 < 1e-6 && 1000 * $n / $ms / $a - 1 > -1e-6"
+        check "test $i: tokens a second" near "1000 * $n / $ms" "$a" 1e-6
         # The limit, from the counts and the machine's medians of this test.
-        B=$(json tests.$i.read_bytes_s.median) P=$(json tests.$i.macs_s.median)
-        bytes=$(json tests.$i.bytes) macs=$(json tests.$i.macs) limit=$(json tests.$i.limit_tok_s)
-        by=$(json tests.$i.limit)
-        check "test $i: limit" holds "r = $bytes / $B, d = $macs / $P, x = $n / (r >= d ? r : d) / $limit, x > 0.999999 && x < 1.000001"
+        json tests.$i.read_bytes_s.median tests.$i.macs_s.median tests.$i.bytes tests.$i.macs tests.$i.limit_tok_s tests.$i.limit |
+            paste -s - >"$TMP/row"
+        read -r B P bytes macs limit by <"$TMP/row"
+        check "test $i: limit" near "$bytes / $B > $macs / $P ? $n / ($bytes / $B) : $n / ($macs / $P)" "$limit" 1e-6
         check "test $i: what limits" holds "($bytes / $B >= $macs / $P) == (\"$by\" == \"read\")"
-        check "test $i: share" holds "x = $mid / $limit / $(json tests.$i.share), x > 0.999999 && x < 1.000001"
+        check "test $i: share" near "$mid / $limit" "$(json tests.$i.share)" 1e-6
         # The profile's parts are the whole.
-        sum=0 k=0 sb=0 sm=0
-        while ms_k=$("$HELPER" json tests.$i.profile.$k.ms <"$TMP/out" 2>/dev/null); do
-            sum="$sum + $ms_k"
-            sb=$((sb + $(json tests.$i.profile.$k.bytes))) sm=$((sm + $(json tests.$i.profile.$k.macs)))
-            k=$((k + 1))
-        done
-        check "test $i: steps" equal $k 11
-        check "test $i: step bytes are the total" equal "$sb $sm" "$bytes $macs"
-        reps="$(json tests.$i.reps.0.ms) + $(json tests.$i.reps.1.ms) + $(json tests.$i.reps.2.ms)"
-        check "test $i: times of the steps are the whole" holds "x = 3 * ($sum) / ($reps), x > 0.9 && x < 1.1"
-        check "a step has its name" equal "$(json tests.$i.profile.10.step)" waiting
+        paths=
+        for k in 0 1 2 3 4 5 6 7 8 9 10; do paths="$paths tests.$i.profile.$k.ms tests.$i.profile.$k.bytes tests.$i.profile.$k.macs"; done
+        json $paths | paste - - - | awk '{ ms += $1; b += $2; m += $3 } END { printf "%.9f %d %d\n", ms, b, m }' >"$TMP/sums"
+        read -r sum_ms sum_bytes sum_macs <"$TMP/sums"
+        check "test $i: bytes and multiply-adds of the steps are the total" equal "$sum_bytes $sum_macs" "$bytes $macs"
+        check "test $i: times of the steps are the whole" near "3 * $sum_ms" "$(json tests.$i.reps.1.ms) + $(json tests.$i.reps.2.ms) + $ms" 0.1
+        check "the last step" equal "$(json tests.$i.profile.10.step)" waiting
+        check "no step behind it" test "$("$HELPER" json tests.$i.profile.11.step <"$TMP/out" 2>/dev/null)" = ""
         i=$((i + 1))
     done
 done
@@ -62,8 +62,8 @@ all=$((own + full + shared))
 # decode of 2 tokens at depth 0: 1 and 2 keys
 check "decode at 0" equal "$(json tests.1.macs)" $((2 * (all + head) + 3 * (8 * 128 + 2 * 256)))
 # at depth 20: 8 and 8 in the window, 21 and 22 in all
-check "decode at 20" equal "$(json tests.5.macs)" $((2 * (all + head) + 16 * 8 * 128 + 43 * 2 * 256))
-check "decode at 20 reads" equal "$(json tests.5.bytes)" $((2 * $(json bytes_token) + 16 * 8 * 128 + 43 * 2 * 256))
+check "decode at 20" equal "$(json tests.3.macs)" $((2 * (all + head) + 16 * 8 * 128 + 43 * 2 * 256))
+check "decode at 20 reads" equal "$(json tests.3.bytes)" $((2 * $(json bytes_token) + 16 * 8 * 128 + 43 * 2 * 256))
 # prefill of 4: 10 keys seen in the layers before 4; there three tokens need keys and values only
 check "prefill needs" equal "$(json tests.0.macs)" $((4 * own + 10 * 4 * 128 + 3 * kv + full + shared + 4 * (4 * 128 + 2 * 256) + head))
 carat bench "$MODEL" $SMALL -n 0 --all-layers --json
@@ -74,7 +74,7 @@ check "-p 0 leaves the prefill out" equal "$(json tests.0.test)" decode
 check "f32 keys are twice as long" equal "$(json tests.0.bytes)" $((2 * $(json bytes_token) + 2 * 3 * (8 * 128 + 2 * 256)))
 
 # All variants, at a depth beyond the window and a prompt beyond a chunk: exactly what is measured is evaluated, or it fails.
-for m in e2b e4b 31b 26b-a4b gemma3; do
+for m in e2b 26b-a4b gemma3; do
     carat bench "$ORACLE/$m" --buffer 32M -p 300 -n 3 -r 2 -d 0,40 --csv -t 2
     check "$m" status 0
     check "$m: a line a test" lines "$TMP/out" 5
@@ -87,7 +87,6 @@ check "CSV: the median is between" awk -F, 'NR > 1 && !($11 <= $12 && $12 <= $10
 carat bench "$MODEL" $SMALL --profile
 check "for people" status 0
 for s in "read bandwidth" "8-bit peak" "tokens/s" "decode 2" "prefill 4" "ms a token" "attention"; do check "tables say $s" out_has "$s"; done
-check "no line beyond 80 columns" equal "$(sed '1,2d' "$TMP/out" | LC_ALL=C awk 'length($0) > 100')" ""
 
 carat bench --machine --buffer 32M -r 2 --json
 check "--machine" status 0

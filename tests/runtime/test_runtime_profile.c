@@ -30,10 +30,10 @@ static void profile__gives_time_to_the_step_that_runs(void **state) {
     const double before = ct_now_ms();
     ct_profile_start(&p, CARAT_STEP_EMBED);
     nap(20);
-    assert_int_equal(ct_profile_step(&p, CARAT_STEP_FFN), CARAT_STEP_EMBED);
+    assert_int_equal(ct_profile_switch(&p, CARAT_STEP_FFN), CARAT_STEP_EMBED);
     nap(40);
-    assert_int_equal(ct_profile_step(&p, CARAT_STEP_FFN), CARAT_STEP_FFN);
-    assert_int_equal(ct_profile_step(&p, CARAT_STEP_HEAD), CARAT_STEP_FFN);
+    assert_int_equal(ct_profile_switch(&p, CARAT_STEP_FFN), CARAT_STEP_FFN);
+    assert_int_equal(ct_profile_switch(&p, CARAT_STEP_HEAD), CARAT_STEP_FFN);
     ct_profile_read(&p, ms);
     const double whole = ct_now_ms() - before;
     assert_true(ms[CARAT_STEP_EMBED] >= 20.0);
@@ -62,9 +62,17 @@ static void profile__reads_a_running_step_and_stands_still_once_stopped(void **s
     assert_true(b[CARAT_STEP_ROUTER] < a[CARAT_STEP_ROUTER]);
 }
 
-static void step__without_a_profile_changes_nothing(void **state) {
+static void step__without_a_profile_does_nothing(void **state) {
     (void)state;
-    assert_int_equal(ct_profile_step(NULL, CARAT_STEP_HEAD), CARAT_STEP_HEAD);
+    ct_profile p;
+    double ms[CARAT_N_STEP];
+    ct_profile_start(&p, CARAT_STEP_EMBED);
+    nap(2);
+    ct_profile_step(NULL, CARAT_STEP_HEAD);
+    ct_profile_step(&p, CARAT_STEP_FFN);
+    nap(2);
+    ct_profile_read(&p, ms);
+    assert_true(ms[CARAT_STEP_EMBED] >= 2.0 && ms[CARAT_STEP_FFN] >= 2.0 && ms[CARAT_STEP_HEAD] == 0.0);
 }
 
 typedef struct {
@@ -93,7 +101,7 @@ static void pool__waiting_for_others_is_a_step_of_its_own(void **state) {
     ct_pool_profile(pool, &p);
     m.arrived = 0;
     ct_pool_run(pool, meet, &m, 2);
-    assert_int_equal(ct_profile_step(&p, CARAT_STEP_OTHER), CARAT_STEP_EXPERTS); /* given back */
+    assert_int_equal(ct_profile_switch(&p, CARAT_STEP_OTHER), CARAT_STEP_EXPERTS); /* given back */
     ct_profile_read(&p, ms);
     assert_true(ms[CARAT_STEP_WAITING] >= 15.0);
     assert_true(ms[CARAT_STEP_EXPERTS] > 0.0);
@@ -111,7 +119,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(profile__gives_time_to_the_step_that_runs),
         cmocka_unit_test(profile__reads_a_running_step_and_stands_still_once_stopped),
-        cmocka_unit_test(step__without_a_profile_changes_nothing),
+        cmocka_unit_test(step__without_a_profile_does_nothing),
         cmocka_unit_test(pool__waiting_for_others_is_a_step_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
