@@ -102,7 +102,9 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos) {
     op[n_op++] = (ct_linear){.y = f->q + (size_t)r0 * (size_t)d_q, .w = &w->attn_q, .x = f->xn + (size_t)r0 * (size_t)d, .n_tok = n - r0};
     if (owner) op[n_op++] = (ct_linear){.y = f->kx, .w = &w->attn_k, .x = f->xn, .n_tok = n};
     if (owner && !l->v_from_k) op[n_op++] = (ct_linear){.y = f->vx, .w = &w->attn_v, .x = f->xn, .n_tok = n};
+    ct_profile_step(f->profile, CARAT_STEP_PROJECTIONS);
     ct_linear_run(f, op, n_op);
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
     if (owner) {
         ct_kv_advance(&f->kv, pos, n);
         ct_pool_run(f->pool, kv_item, &job, n);
@@ -112,11 +114,14 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos) {
     if (r0 == n) return;
     ct_pool_run(f->pool, q_item, &job, n - r0);
     ct_tap(f, il, "q", f->q, n, d_q);
+    ct_profile_step(f->profile, CARAT_STEP_ATTENTION);
     ct_pool_run(f->pool, head_item, &job, (int64_t)(n - r0) * l->n_head);
+    ct_profile_step(f->profile, CARAT_STEP_PROJECTIONS);
     ct_tap(f, il, "attn_heads", f->heads, n, d_q);
 
     op[0] = (ct_linear){.y = f->y + (size_t)r0 * (size_t)d, .w = &w->attn_output, .x = f->heads + (size_t)r0 * (size_t)d_q, .n_tok = n - r0};
     ct_linear_run(f, op, 1);
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
     ct_tap(f, il, "attn_out", f->y, n, d);
     ct_norm_add_rows(f, f->x + (size_t)r0 * (size_t)d, f->y + (size_t)r0 * (size_t)d, w->post_attention_norm, n - r0, d);
     ct_tap(f, il, "attn_resid", f->x, n, d);

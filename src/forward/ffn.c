@@ -22,7 +22,9 @@ void ct_ffn(ct_forward *f, int il, int r0, int n) {
     const size_t at = (size_t)r0 * (size_t)d;
     ct_norm_rows(f, f->xn + at, f->x + at, w->ffn_norm, n - r0, d);
     ct_tap(f, il, "ffn_norm", f->xn, n, d);
+    ct_profile_step(f->profile, CARAT_STEP_FFN);
     mlp(f, il, r0, n);
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
     ct_tap(f, il, "ffn_out", f->y, n, d);
     if (f->cfg->n_expert) {
         ct_moe(f, il, r0, n);

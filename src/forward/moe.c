@@ -137,9 +137,12 @@ void ct_moe(ct_forward *f, int il, int r0, int n) {
     const ct_layer_weights *w = &f->w->layer[il];
     const int d = f->cfg->d_model;
     const size_t at = (size_t)r0 * (size_t)d;
+    ct_profile_step(f->profile, CARAT_STEP_ROUTER);
     route(f, il, r0, n);
     for (int r = r0; r < n; r++) choose(f, il, r);
+    ct_profile_step(f->profile, CARAT_STEP_EXPERTS);
     ct_norm_rows(f, f->xn + at, f->x + at, w->pre_ffw_norm_2, n - r0, d);
     memset(f->moe_out + at, 0, (size_t)(n - r0) * (size_t)d * sizeof *f->moe_out);
     for (int e = 0; e < f->cfg->n_expert;) wave(f, il, r0, n, &e);
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
 }

@@ -55,12 +55,16 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
     const int d = c->d_model, last_owner = ct_config_last_owner(c);
     f->pos = pos;
     if (f->tap) n_need = n; /* taps show every row of every layer */
+    ct_profile_step(f->profile, CARAT_STEP_EMBED);
     embed(f, tok, n);
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
     ct_tap(f, -1, "embed", f->x, n, d);
     make_rope(f, n, pos);
     if (c->d_ple) {
         memcpy(f->h0, f->x, (size_t)n * (size_t)d * sizeof *f->x);
+        ct_profile_step(f->profile, CARAT_STEP_PLE);
         ct_ple_tokens(f, tok, n - n_need, n, last_owner);
+        ct_profile_step(f->profile, CARAT_STEP_OTHER);
     }
     for (int il = 0; il < c->n_layer; il++) {
         const int r0 = il < last_owner ? 0 : n - n_need;
@@ -68,7 +72,9 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
         if (r0 == n) break; /* the last owner has written its keys and values, and nobody asks for more */
         ct_ffn(f, il, r0, n);
         if (c->d_ple) {
+            ct_profile_step(f->profile, CARAT_STEP_PLE);
             ct_ple_inject(f, il, r0, n);
+            ct_profile_step(f->profile, CARAT_STEP_OTHER);
         }
         if (c->has_layer_scale) {
             float *x = f->x + (size_t)r0 * (size_t)d;
@@ -95,6 +101,7 @@ static void softcap_item(void *ud, int64_t item, int thread) {
 
 void ct_forward_logits(ct_forward *f, int row, int n_row) {
     const ct_config *c = f->cfg;
+    ct_profile_step(f->profile, CARAT_STEP_HEAD);
     ct_norm_rows(f, f->out_x, f->x + (size_t)row * (size_t)c->d_model, f->w->output_norm, n_row, c->d_model);
     if (f->tap) {
         f->pos += row; /* the tap reports absolute positions of these rows */
@@ -107,4 +114,5 @@ void ct_forward_logits(ct_forward *f, int row, int n_row) {
         softcap_job job = {f, (int64_t)n_row * c->n_vocab};
         ct_pool_run(f->pool, softcap_item, &job, (job.n + SOFTCAP_ITEM - 1) / SOFTCAP_ITEM);
     }
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
 }
