@@ -206,7 +206,9 @@ CARAT_API void carat_free(void *p);
 
 /* ---- session ------------------------------------------------------------------------------------------ */
 
-typedef enum { CARAT_KV_F16 = 0, CARAT_KV_F32 = 1 } carat_kv_type;
+/* What keys and values are kept as. CARAT_KV_Q8_0: 8 bits and an f16 scale a block of 32 (8.5 bits a value), for models
+ * whose head sizes are multiples of 32. */
+typedef enum { CARAT_KV_F16 = 0, CARAT_KV_F32 = 1, CARAT_KV_Q8_0 = 2 } carat_kv_type;
 
 /* Progress of long work, before every chunk: done of total tokens evaluated. Return false to cancel (ECANCEL). */
 typedef bool (*carat_progress_fn)(void *ud, int32_t done, int32_t total);

@@ -49,6 +49,7 @@ typedef struct {
     int32_t n_threads;            /* 0 = all cores */
     uint64_t ram;                 /* 0 = no limit */
     const char *cpu;              /* NULL = the machine's best */
+    int32_t kv;                   /* a carat_kv_type; of verbs that open a session */
     const char *pos[CLI_MAX_POS]; /* positional arguments */
     int n_pos;
 } cli_common;

@@ -19,6 +19,7 @@ static const cli_opt opts[] = {
     {"--tensors", 0, CLI_FLAG, AT(tensors), NULL, 0, 0, "List every tensor too: name, type, shape, bytes, role."},
     {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
      "Context to state the memory for. Default: 4096, or what the model was trained for where that is less."},
+    CLI_KV_OPT(inspect_args, "f16"),
 };
 
 typedef struct {
@@ -33,12 +34,13 @@ typedef struct {
 
 /* ---- measuring ---- */
 
-static int probe(const carat_model *m, int32_t n_ctx, int32_t n_chunk, cli_need *need) {
+static int probe(const carat_model *m, int32_t kv, int32_t n_ctx, int32_t n_chunk, cli_need *need) {
     carat_session_opts o = carat_session_opts_default();
     carat_error err;
     o.n_ctx = n_ctx;
     o.n_threads = 1;
     o.n_chunk = n_chunk;
+    o.kv = (carat_kv_type)kv;
     return cli_need_estimate(need, m, &o, &err) ? cli_fail_err("inspect", &err) : CLI_DONE;
 }
 
@@ -47,8 +49,8 @@ static int probe_growth(const carat_model *m, ledger *l) {
     int32_t hi = l->info.n_ctx_train < 16384 ? l->info.n_ctx_train : 16384;
     if (hi < 2) hi = 2;
     cli_need a, b;
-    int status = probe(m, hi / 2, 16, &a);
-    if (!status) status = probe(m, hi, 16, &b);
+    int status = probe(m, l->args->common.kv, hi / 2, 16, &a);
+    if (!status) status = probe(m, l->args->common.kv, hi, 16, &b);
     if (!status && b.kv > a.kv) l->kv_per_token = (b.kv - a.kv) / (uint64_t)(hi - hi / 2);
     return status;
 }
@@ -58,7 +60,7 @@ static int measure(const carat_model *m, ledger *l) {
     carat_model_get_info(m, &l->info);
     for (int i = 0; i < CARAT_N_ROLE; i++) l->tensor_bytes += l->info.role[i].bytes;
     l->n_ctx = l->args->n_ctx ? l->args->n_ctx : l->info.n_ctx_train < 4096 ? l->info.n_ctx_train : 4096;
-    int status = probe(m, l->n_ctx, 0, &l->need);
+    int status = probe(m, l->args->common.kv, l->n_ctx, 0, &l->need);
     if (!status) status = probe_growth(m, l);
     if (!status && inspect_files_open(&l->files, l->args->common.pos[0], &err)) {
         status = cli_fail_err("inspect", &err);

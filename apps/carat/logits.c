@@ -35,7 +35,10 @@ static const cli_opt opts[] = {
     {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
      "Tokens to make room for. Default: as many as are given."},
     {"--chunk", 0, CLI_INT, AT(n_chunk), "N", 1, 65536, "Tokens evaluated at once. The logits do not depend on it. Default: 256."},
+    CLI_KV_OPT(logits_args, "f32, so that differences are those of the forward pass"),
 };
+
+static void defaults(void *p) { ((logits_args *)p)->common.kv = CARAT_KV_F32; }
 
 /* Files that grow while the session works. The first error is kept and stops the work at the next row. */
 typedef struct {
@@ -151,7 +154,6 @@ static int evaluate(writer *w, const carat_model *m, const int32_t *tok, size_t 
                         (int)a->n_ctx, n);
     }
     carat_session_opts o = cli_session_opts(&a->common, a->n_ctx ? a->n_ctx : (int32_t)n);
-    o.kv = CARAT_KV_F32;
     o.n_chunk = a->n_chunk;
     o.n_logits = 16; /* rows share one walk over the output head */
     o.progress = on_progress;
@@ -225,7 +227,7 @@ const cli_verb cli_verb_logits = {
     .name = "logits",
     .brief = "write logits, and layers' intermediates, as .npy",
     .synopsis = "MODEL (--tokens IDS|-p TEXT) --out F.npy",
-    .about = "Evaluates tokens with an f32 KV cache and writes the logits of every position, after soft-capping, as a "
+    .about = "Evaluates tokens and writes the logits of every position, after soft-capping, as a "
              "NumPy file. With --taps each layer's named intermediates are written too, for comparison with another "
              "implementation layer by layer.",
     .opts = opts,
@@ -233,5 +235,6 @@ const cli_verb cli_verb_logits = {
     .args_size = sizeof(logits_args),
     .min_pos = 1,
     .max_pos = 1,
+    .defaults = defaults,
     .run = run,
 };

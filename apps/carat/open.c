@@ -75,6 +75,7 @@ carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx) {
     carat_session_opts o = carat_session_opts_default();
     o.n_ctx = n_ctx;
     o.n_threads = c->n_threads;
+    o.kv = (carat_kv_type)c->kv;
     return o;
 }
 

@@ -25,6 +25,12 @@ typedef struct {
 
 int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err);
 
+/* The row of a verb's options table for the type of the KV cache; words in the order of carat_kv_type. */
+#define CLI_KV_OPT(args, def)                                                                                          \
+    {"--kv", 0, CLI_CHOICE, offsetof(args, common.kv), "f16|f32|q8_0", 0, 0,                                           \
+     "Keep keys and values of the context as this type. q8_0 takes half the memory of f16 and costs a little quality; " \
+     "it needs heads whose size is a multiple of 32. Default: " def "."}
+
 /* Session options from the common flags and n_ctx (0 = default). */
 carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx);
 /* Refuses a session that needs more than --ram, before any of it is reserved, then opens it. Gives *out:

@@ -39,6 +39,7 @@ static const cli_opt opts[] = {
      "Windows overlap: each starts N tokens after the one before, and its last N tokens are scored. Slower by CTX/N, "
      "and every token has at least CTX - N before it."},
     {"--chunks", 0, CLI_INT, AT(n_chunk), "N", 1, INT32_MAX, "Read the first N windows only. Default: all."},
+    CLI_KV_OPT(weigh_args, "f16"),
 };
 
 typedef struct {

@@ -11,13 +11,28 @@
 
 carat_session_opts carat_session_opts_default(void) { return (carat_session_opts){.size = sizeof(carat_session_opts)}; }
 
+static int resolve_kv(ct_dtype *out, const carat_model *m, carat_kv_type kv, carat_error *err) {
+    switch (kv) {
+    case CARAT_KV_F16: *out = CT_F16; return 0;
+    case CARAT_KV_F32: *out = CT_F32; return 0;
+    case CARAT_KV_Q8_0: *out = CT_Q8_0; break;
+    default: return CT_FAIL(err, CARAT_EINVAL, "session options: KV type is %d, expected one of carat_kv_type", (int)kv);
+    }
+    const int block = ct_dtype_block_len(*out);
+    for (int i = 0; i < m->cfg.n_layer; i++) {
+        if (m->cfg.layer[i].d_head % block == 0) continue;
+        return CT_FAIL(err, CARAT_EUNSUPPORTED, "KV type %s: heads of layer %d hold %d values, expected a multiple of %d",
+                       ct_dtype_name(*out), i, m->cfg.layer[i].d_head, block);
+    }
+    return 0;
+}
+
 /* Options with every zero resolved, as the forward room wants them. */
 static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
     if (o->size != sizeof *o) return CT_FAIL(err, CARAT_EINVAL, "session options: size is wrong");
     if (!m->has_weights) return CT_FAIL(err, CARAT_EINVAL, "model was opened for its vocabulary only");
-    if (o->kv != CARAT_KV_F16 && o->kv != CARAT_KV_F32) {
-        return CT_FAIL(err, CARAT_EINVAL, "session options: KV type is %d, expected CARAT_KV_F16 or CARAT_KV_F32", (int)o->kv);
-    }
+    ct_dtype kv;
+    CT_TRY(resolve_kv(&kv, m, o->kv, err));
     if (o->n_ctx < 0 || o->n_chunk < 0 || o->n_logits < 0 || o->n_rewind < 0 || o->n_threads < 0 || o->n_threads > 1024) {
         return CT_FAIL(err, CARAT_EINVAL, "session options: negative size, or more than 1024 threads");
     }
@@ -36,7 +51,7 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
                            .n_logits = n_logits,
                            .n_rewind = o->n_rewind,
                            .n_threads = o->n_threads ? o->n_threads : ct_n_cores(),
-                           .kv = o->kv == CARAT_KV_F32 ? CT_F32 : CT_F16};
+                           .kv = kv};
     return 0;
 }
 

@@ -19,7 +19,7 @@ typedef struct {
     int n_logits;    /* most rows of one ct_forward_logits */
     int n_rewind;    /* tokens a ring can go back at least, where more than n_chunk */
     int n_threads;
-    ct_dtype kv;     /* CT_F16 or CT_F32 */
+    ct_dtype kv;     /* type of the KV cache */
 } ct_forward_opts;
 
 typedef struct ct_linear ct_linear;
@@ -73,7 +73,11 @@ typedef struct ct_forward {
     uint8_t *xq;               /* integer tiles of the inputs of one region */
     float *scratch;            /* [n_threads, scratch_stride] decoded rows */
     size_t scratch_stride;
-    float *scores;             /* [n_threads, n_ctx] attention scores */
+    float *attend_scratch;     /* [n_threads, attend_stride] */
+    size_t attend_stride;
+    float *part;               /* [n_part, ct_attend_part(d_head)] attention of a query over one span of keys */
+    float *max_sum;            /* [n_part, 2] of queries whose spans are being merged */
+    int64_t n_part;
 } ct_forward;
 
 /* Bytes a session will hold, without making one. */

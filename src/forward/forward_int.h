@@ -33,6 +33,8 @@ void ct_norm_rows(const ct_forward *f, float *y, const float *x, const float *w,
 /* x[r] += norm(y[r]) * w: the sandwich norm and the residual. y is destroyed. */
 void ct_norm_add_rows(const ct_forward *f, float *x, float *y, const float *w, int n_row, int d);
 
+/* f->rope_cos and f->rope_sin of the n rows at positions pos…, once a chunk. */
+void ct_rope_rows(ct_forward *f, int n, int pos);
 void ct_attention(ct_forward *f, int il, int r0, int n, int pos);
 /* Dense or dense + experts; adds to the residual. */
 void ct_ffn(ct_forward *f, int il, int r0, int n);

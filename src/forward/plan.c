@@ -24,12 +24,14 @@ static int64_t tile_bytes(const ct_forward *f, int64_t d_in_max) {
 static void plan_buffers(ct_forward *f) {
     const ct_config *c = f->cfg;
     const int64_t n = f->o.n_chunk;
-    int64_t q = 0, kv = 0, ff = 0, d_in = c->d_model;
+    int64_t q = 0, kv = 0, ff = 0, d_head = 0, attend = 0, d_in = c->d_model;
     for (int i = 0; i < c->n_layer; i++) {
         const ct_layer_config *l = &c->layer[i];
         q = max64(q, (int64_t)l->n_head * l->d_head);
         kv = max64(kv, (int64_t)l->n_head_kv * l->d_head);
         ff = max64(ff, l->d_ff);
+        d_head = max64(d_head, l->d_head);
+        attend = max64(attend, (int64_t)ct_attend_scratch(l->d_head));
     }
     d_in = max64(max64(d_in, q), max64(ff, c->d_ff_expert));
     ct_plan *p = &f->plan;
@@ -80,7 +82,11 @@ static void plan_buffers(ct_forward *f) {
     /* Strides of 64 bytes keep threads off each other's cache lines. */
     f->scratch_stride = (ct_matmul_scratch(d_in) + 15) & ~(size_t)15;
     ADD(scratch, (int64_t)f->o.n_threads * (int64_t)f->scratch_stride);
-    ADD(scores, (int64_t)f->o.n_threads * ((f->o.n_ctx + 15) & ~15));
+    f->attend_stride = (size_t)attend;
+    ADD(attend_scratch, (int64_t)f->o.n_threads * attend);
+    f->n_part = (int64_t)f->o.n_threads * 2 * CT_ATTEND_TILE;
+    ADD(part, f->n_part * (int64_t)ct_attend_part((int)d_head));
+    ADD(max_sum, f->n_part * 2);
     ADD(kv_store, c->n_layer);
 #undef ADD
 }

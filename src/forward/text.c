@@ -5,7 +5,6 @@
  * Only needed work: layers behind the last one that owns keys and values write nothing anybody reads later, so they run
  * only for the rows whose logits are wanted; of the last owner itself, other rows need only keys and values
  * (gemma4-spec 2.8). Every row is computed independently of which others run, so the logits are the same bits. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -35,21 +34,6 @@ static void embed(ct_forward *f, const int32_t *tok, int n) {
     }
 }
 
-/* cos and sin of every row's position. The angle is rounded to f32 first, as in transformers: at position 33,000 its
- * rounding is 0.002 radians, more than any other difference. */
-static void make_rope(ct_forward *f, int n, int pos) {
-    for (int a = 0; a < CT_N_ATTN; a++) {
-        const int n_rot = f->w->n_rot[a];
-        for (int r = 0; r < n; r++) {
-            for (int i = 0; i < n_rot; i++) {
-                const float angle = (float)(pos + r) * f->w->rope_inv_freq[a][i];
-                f->rope_cos[a][(size_t)r * (size_t)n_rot + (size_t)i] = (float)cos((double)angle);
-                f->rope_sin[a][(size_t)r * (size_t)n_rot + (size_t)i] = (float)sin((double)angle);
-            }
-        }
-    }
-}
-
 void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_need) {
     const ct_config *c = f->cfg;
     const int d = c->d_model, last_owner = ct_config_last_owner(c);
@@ -59,7 +43,7 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
     embed(f, tok, n);
     ct_profile_step(f->profile, CARAT_STEP_OTHER);
     ct_tap(f, -1, "embed", f->x, n, d);
-    make_rope(f, n, pos);
+    ct_rope_rows(f, n, pos);
     if (c->d_ple) {
         memcpy(f->h0, f->x, (size_t)n * (size_t)d * sizeof *f->x);
         ct_profile_step(f->profile, CARAT_STEP_PLE);

@@ -4,6 +4,7 @@
 #define CT_KERNELS_EXPF_H
 
 #include "base/half.h"
+#include "kernels/fmaf.h"
 
 static inline float ct_expf(float x) {
     /* x = n ln2 + r, |r| <= ln2/2. ln2 in two parts (Cody and Waite): n * hi is exact for |n| < 2^10. */
@@ -27,6 +28,23 @@ static inline float ct_expf(float x) {
     p = p * ct_f32_from_bits((uint32_t)(h + 127) << 23) * ct_f32_from_bits((uint32_t)(e - h + 127) << 23);
     p = x < -87.3f ? 0.0f : p;
     return x != x ? x : p;
+}
+
+/* exp for x <= 0 (or NaN), with fused multiply-adds: for the weights of attention. Within 2 ulp down to -87.3, 0 below. */
+static inline float ct_exp_fall(float x) {
+    const float clamped = x < -87.3f ? -87.3f : x; /* 2^n stays normal */
+    const float biased = ct_fmaf(clamped, 1.44269504f, 12582912.0f), n = biased - 12582912.0f;
+    const float r = ct_fmaf(n, 2.12194440e-4f, ct_fmaf(n, -0.693359375f, clamped));
+    float p = 1.0f / 5040.0f;
+    p = ct_fmaf(p, r, 1.0f / 720.0f);
+    p = ct_fmaf(p, r, 1.0f / 120.0f);
+    p = ct_fmaf(p, r, 1.0f / 24.0f);
+    p = ct_fmaf(p, r, 1.0f / 6.0f);
+    p = ct_fmaf(p, r, 0.5f);
+    p = ct_fmaf(p, r, 1.0f);
+    p = ct_fmaf(p, r, 1.0f);
+    p *= ct_f32_from_bits((ct_f32_bits(biased) + 127u) << 23); /* the low bits of 0x4b400000 are zero */
+    return x < -87.3f ? 0.0f : p;
 }
 
 /* 0.5 x (1 + tanh(u)) = x / (1 + exp(-2u)), u = sqrt(2/pi) (x + 0.044715 x^3): no cancellation near zero. */

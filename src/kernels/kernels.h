@@ -15,6 +15,7 @@
 #ifndef CT_KERNELS_KERNELS_H
 #define CT_KERNELS_KERNELS_H
 
+#include <float.h>
 #include <stdbool.h>
 
 #include "base/dtype.h"
@@ -47,21 +48,44 @@ typedef struct {
 /* Floats of scratch that matmul needs for rows of d_in values. */
 size_t ct_matmul_scratch(int64_t d_in);
 
-/* One query head of one token over the keys of positions [lo, hi), stored in a ring: position p in slot p % cap.
- * k, v point at this head's part of slot 0; slots are `stride` elements apart; kv is CT_F16 or CT_F32.
- * out: [d_head] f32; q: [d_head] f32 (norm and rope applied); scores: [hi - lo] f32 scratch.
- * Softmax of scale * q.k in f32, maximum subtracted, sums in the order of CT_LANES. */
+/* Attention goes in spans of CT_SPAN positions, cut at the multiples of CT_SPAN. The softmax of a span is computed by
+ * itself, and spans are merged in ascending order: so a query's result depends neither on the queries beside it nor on
+ * who computed which span. Within a span, for the keys j a query sees, ascending:
+ *   s[j] = scale * (q . k[j], in CT_LANES partial sums by fused multiply-add)
+ *   max  = largest s[j];  p[j] = exp(s[j] - max);  sum = p[j] in lane j % CT_LANES, lanes added as a tree
+ *   acc  = p[j] * v[j] + acc, by fused multiply-add */
+#define CT_SPAN 256
+/* Most queries of a tile, and rows of the cache that are converted at once (a kernel's own business; sizes the scratch). */
+#define CT_ATTEND_TILE 32
+#define CT_ATTEND_ROWS 64
+
+/* A tile: n_head query heads that share one KV head, of n_tok tokens at consecutive positions.
+ * k, v point at this KV head's part of slot 0; position p lies in slot p % cap. kv: CT_F16, CT_F32 or CT_Q8_0 (then
+ * d_head is a multiple of 32). The keys of position pos - window + n_tok up to pos + n_tok are held (window > 0). */
 typedef struct {
-    float *out;
-    const float *q;
+    const float *q;    /* head h of token t at q + t * ldq + h * d_head: [d_head] f32, norm and rope applied */
+    size_t ldq;
+    int n_tok, n_head; /* n_tok * n_head <= CT_ATTEND_TILE */
+    int64_t pos;       /* of the first token; the token at p sees the keys of (p - window, p] */
+    int64_t window;    /* 0: sees all keys up to its own */
     const void *k, *v;
-    size_t stride;
+    size_t row_bytes;  /* from slot to slot */
     ct_dtype kv;
-    int64_t lo, hi, cap;
+    int64_t cap;
     int d_head;
     float scale;
-    float *scores;
+    float *scratch;    /* ct_attend_scratch(d_head) floats, of the calling thread */
 } ct_attend;
+
+size_t ct_attend_scratch(int d_head);
+
+#define CT_ATTEND_NONE {-FLT_MAX, 0.0f}
+
+/* The softmax of one query over one span: max, sum, and behind CT_LANES floats acc[d_head]. A query that sees no key of
+ * the span has max = -INFINITY, and its sum and acc are not written. */
+static inline size_t ct_attend_part(int d_head) {
+    return CT_LANES + ((size_t)d_head + CT_LANES - 1) / CT_LANES * CT_LANES;
+}
 
 typedef struct ct_kernels {
     const char *level; /* "ref", "avx2", … */
@@ -72,7 +96,11 @@ typedef struct ct_kernels {
     /* n_tok rows of x, [n_tok, d_in] f32 with stride ldx, to tiles: ct_x_bytes(n_tok, d_in, n_plane). d_in is a
      * multiple of CT_X_BLOCK. */
     void (*quantize)(uint8_t *xq, const float *x, size_t ldx, int n_tok, int64_t d_in, int n_plane);
-    void (*attend)(const ct_attend *a);
+    /* part: [n_tok, n_head, ct_attend_part(d_head)], of the keys in [span, span + 1) * CT_SPAN. */
+    void (*attend)(float *part, const ct_attend *a, int64_t span);
+    /* Add the span of `part` to what acc[d_head], max_sum[2] hold; before the first, acc is zero and max_sum is
+     * CT_ATTEND_NONE. The attention's result is acc / sum. */
+    void (*attend_merge)(float *acc, float max_sum[2], const float *part, int d_head);
 
     /* y = x * (mean(x^2) + eps)^-1/2 * w; x, y: [n], may alias; w: [n] or NULL for no weight. */
     void (*rms_norm)(float *y, const float *x, const float *w, int64_t n, float eps);
@@ -88,8 +116,8 @@ typedef struct ct_kernels {
     void (*scale)(float *y, float a, const float *x, int64_t n);
     /* x = cap * tanh(x / cap); [n] */
     void (*softcap)(float *x, float cap, int64_t n);
-    /* f32 to the KV cache's type. */
-    void (*store_f16)(uint16_t *y, const float *x, int64_t n);
+    /* f32 to a type of the KV cache (as in ct_attend). A block of Q8_0 with a value that is not finite decodes to NaN. */
+    void (*store_kv)(void *y, ct_dtype kv, const float *x, int64_t n);
 } ct_kernels;
 
 typedef enum {
@@ -118,6 +146,7 @@ void ct_kernels_init(ct_kernels *k, ct_cpu_level cap);
 
 /* Each instruction set's part of init (private to the room). */
 void ct_kernels_ref(ct_kernels *k);
+void ct_kernels_ref_attend(ct_kernels *k); /* called by the one above */
 void ct_kernels_portable(ct_kernels *k);
 void ct_kernels_avx2(ct_kernels *k);
 void ct_kernels_avxvnni(ct_kernels *k);

@@ -6,7 +6,7 @@
 
 /* Of K or of V. */
 static uint64_t store_bytes(const ct_kv_geometry *g, ct_dtype type) {
-    return (uint64_t)g->cap * (uint64_t)g->n_head_kv * (uint64_t)g->d_head * ct_dtype_block_bytes(type);
+    return (uint64_t)g->cap * (uint64_t)g->n_head_kv * ct_dtype_row_bytes(type, g->d_head);
 }
 
 uint64_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type) {
@@ -29,7 +29,7 @@ int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_e
         s->n_head_kv = g[i].n_head_kv;
         s->d_head = g[i].d_head;
         s->cap = g[i].cap;
-        s->stride = (size_t)g[i].n_head_kv * (size_t)g[i].d_head;
+        s->row_bytes = ct_dtype_row_bytes(type, g[i].d_head);
         s->k = ct_alloc((size_t)store_bytes(&g[i], type));
         s->v = ct_alloc((size_t)store_bytes(&g[i], type));
         if (!s->k || !s->v) {

@@ -1,7 +1,8 @@
 /* KV cache. One store per layer that owns keys and values; layers that share read their source's store. Full layers
  * keep every position of the context; sliding layers keep a ring of the window plus one prefill chunk.
  *
- * Position p lies in slot p % cap. Row of a slot: [n_head_kv, d_head] of the cache's type, K and V apart. */
+ * Position p lies in slot p % cap. K and V apart, each [n_head_kv, cap, d_head] of the cache's type: attention reads one
+ * head's rows one after another. */
 #ifndef CT_RUNTIME_KV_H
 #define CT_RUNTIME_KV_H
 
@@ -17,27 +18,26 @@ typedef struct {
 typedef struct {
     int n_head_kv, d_head;
     int64_t cap;
-    size_t stride;     /* elements from slot to slot: n_head_kv * d_head */
-    void *k, *v;       /* [cap, n_head_kv, d_head] */
+    size_t row_bytes;  /* of a head's d_head values: from slot to slot */
+    void *k, *v;       /* [n_head_kv, cap, d_head] */
 } ct_kv_store;
 
 typedef struct {
-    ct_dtype type;     /* CT_F16 or CT_F32 */
+    ct_dtype type;     /* CT_F16, CT_F32, or CT_Q8_0 where every d_head is a multiple of its block */
     int n_store;
     ct_kv_store *store;
     size_t bytes;
     int64_t n_high;    /* one past the highest position ever written since the last reset */
 } ct_kv;
 
-/* Bytes of the stores of n owners. Does not overflow within the ranges of model/config.c. */
+/* Bytes of the stores of n owners, whose d_head the type's blocks divide. Does not overflow within the ranges of model/config.c. */
 uint64_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type);
 int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_error *err);
 void ct_kv_free(ct_kv *kv);
 
 /* Address of head h of position pos in a K or V array of s. */
-static inline void *ct_kv_at(const ct_kv *kv, const ct_kv_store *s, void *base, int64_t pos, int h) {
-    const size_t i = (size_t)(pos % s->cap) * s->stride + (size_t)h * (size_t)s->d_head;
-    return (uint8_t *)base + i * (kv->type == CT_F16 ? 2 : 4);
+static inline void *ct_kv_at(const ct_kv_store *s, void *base, int64_t pos, int h) {
+    return (uint8_t *)base + ((size_t)h * (size_t)s->cap + (size_t)(pos % s->cap)) * s->row_bytes;
 }
 
 /* Positions [pos, pos + n) are about to be written. */

@@ -141,6 +141,7 @@ check "says how much would do" err_has "give --ram"
 carat run "$MODEL" -p "$P" -n 2 --ram 1G
 check "enough memory" status 0
 refused 2 "--cpu" run "$MODEL" -p "$P" --cpu nonsense
+refused 2 "f16|f32|q8_0" run "$MODEL" -p "$P" --kv q4_0
 carat run "$MODEL" -p "$P" -n 2 --cpu ref
 check "--cpu ref" status 0
 

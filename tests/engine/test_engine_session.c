@@ -34,6 +34,16 @@ static carat_session_opts small_opts(void) {
     return o;
 }
 
+/* Whether the model's heads can be kept so; the smallest of these checkpoints have heads of 16. */
+static bool has_kv(const oracle_case *o, carat_kv_type kv) {
+    carat_session_opts opts = small_opts();
+    opts.kv = kv;
+    uint64_t bytes, scratch;
+    const int rc = carat_session_estimate(o->model, &opts, &bytes, &scratch, NULL);
+    assert_true(rc == 0 || (rc == CARAT_EUNSUPPORTED && kv == CARAT_KV_Q8_0));
+    return rc == 0;
+}
+
 /* Prefill in chunks of any size, and one token at a time, are the same bits. */
 static void logits__do_not_depend_on_chunking(void **state) {
     (void)state;
@@ -46,9 +56,11 @@ static void logits__do_not_depend_on_chunking(void **state) {
         make_tokens(tok, N_TOK, n_vocab, 1);
         float *whole = calloc(n, sizeof *whole), *part = calloc(n, sizeof *part);
         static const int chunks[] = {1, 3, 7, 8, 9, 16};
-        for (int kv = 0; kv < 2; kv++) {
+        static const carat_kv_type types[] = {CARAT_KV_F16, CARAT_KV_F32, CARAT_KV_Q8_0};
+        for (int kv = 0; kv < 3; kv++) {
             carat_session_opts opts = small_opts();
-            opts.kv = kv ? CARAT_KV_F32 : CARAT_KV_F16;
+            opts.kv = types[kv];
+            if (!has_kv(&o, opts.kv)) continue;
             opts.n_chunk = 128;
             oracle_logits(o.model, &opts, tok, N_TOK, whole);
             for (size_t c = 0; c < sizeof chunks / sizeof *chunks; c++) {
@@ -82,6 +94,44 @@ static void logits__do_not_depend_on_threads(void **state) {
             if (t) assert_memory_equal(one, many, n * sizeof *one);
         }
         free(one), free(many);
+        oracle_close(&o);
+    }
+}
+
+/* Contexts of many spans of keys: tiles of queries (prefill) and spans of keys (one token, a few) as work items, in one
+ * round and in several, for any number of threads. */
+static void logits__of_long_contexts_are_the_same_bits(void **state) {
+    (void)state;
+    enum { N = 4700 };
+    static const char *const long_variants[] = {"e2b", "31b"};
+    for (size_t v = 0; v < 2; v++) {
+        oracle_case o;
+        oracle_open(&o, long_variants[v], NULL);
+        const int n_vocab = n_vocab_of(&o);
+        int32_t *tok = calloc(N, sizeof *tok);
+        float *want = calloc((size_t)n_vocab, sizeof *want);
+        make_tokens(tok, N, n_vocab, 11);
+        static const struct {
+            int n_threads, n_chunk, n_alone; /* the last n_alone tokens one by one */
+        } how[] = {{2, 512, 0}, {1, 300, 1}, {3, 256, 2}, {5, 7, 0}, {8, 1000, 300}};
+        for (int kv = 0; kv < 3; kv += 2) {
+            for (size_t i = 0; i < sizeof how / sizeof *how; i++) {
+                if (how[i].n_chunk == 7 && kv) continue; /* slow, and shown for the other type */
+                carat_session_opts opts = carat_session_opts_default();
+                opts.n_ctx = N;
+                opts.kv = (carat_kv_type)kv;
+                opts.n_threads = how[i].n_threads;
+                opts.n_chunk = how[i].n_chunk;
+                carat_session *s = NULL;
+                carat_error err = {0};
+                assert_int_equal(carat_session_new(&s, o.model, &opts, &err), 0);
+                for (int n = N - how[i].n_alone; n <= N; n++) assert_int_equal(carat_session_sync(s, tok, (size_t)n, &err), 0);
+                if (i == 0) memcpy(want, carat_session_logits(s), (size_t)n_vocab * sizeof *want);
+                assert_memory_equal(want, carat_session_logits(s), (size_t)n_vocab * sizeof *want);
+                carat_session_free(&s);
+            }
+        }
+        free(tok), free(want);
         oracle_close(&o);
     }
 }
@@ -180,6 +230,10 @@ static void sliding_layers__hold_a_ring(void **state) {
     assert_int_equal(carat_session_estimate(o.model, &b, &kv_b, &scratch, &err), 0);
     /* e2b (oracle/README.md): one full owner with 1 KV head of 64; f16 K and V = 256 bytes a token. */
     assert_int_equal(kv_b - kv_a, 1000 * 256);
+    a.kv = b.kv = CARAT_KV_Q8_0; /* two blocks a head, 34 bytes each */
+    assert_int_equal(carat_session_estimate(o.model, &a, &kv_a, &scratch, &err), 0);
+    assert_int_equal(carat_session_estimate(o.model, &b, &kv_b, &scratch, &err), 0);
+    assert_int_equal(kv_b - kv_a, 1000 * 2 * 2 * 34);
     carat_session *s = NULL;
     assert_int_equal(carat_session_new(&s, o.model, &a, &err), 0);
     carat_session_stats st;
@@ -303,6 +357,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits__do_not_depend_on_chunking),
         cmocka_unit_test(logits__do_not_depend_on_threads),
+        cmocka_unit_test(logits__of_long_contexts_are_the_same_bits),
         cmocka_unit_test(sync__equals_sync_logits),
         cmocka_unit_test(sync__reuses_prefixes_exactly),
         cmocka_unit_test(sync__appends_without_evaluating_again),

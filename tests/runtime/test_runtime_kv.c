@@ -19,8 +19,8 @@ static void kv__addresses_wrap_at_the_ring(void **state) {
     assert_int_equal(kv.bytes, 2 * 2 * (10 * 2 * 16 + 100 * 32));
     assert_int_equal(kv.bytes, ct_kv_bytes(g, 2, CT_F16));
     ct_kv_store *s = &kv.store[0];
-    assert_ptr_equal(ct_kv_at(&kv, s, s->k, 3, 0), ct_kv_at(&kv, s, s->k, 13, 0));
-    assert_int_equal((uint8_t *)ct_kv_at(&kv, s, s->k, 4, 1) - (uint8_t *)s->k, 2 * (4 * 32 + 16));
+    assert_ptr_equal(ct_kv_at(s, s->k, 3, 0), ct_kv_at(s, s->k, 13, 0));
+    assert_int_equal((uint8_t *)ct_kv_at(s, s->k, 4, 1) - (uint8_t *)s->k, 2 * (10 * 16 + 4 * 16)); /* head 1 behind head 0 */
     ct_kv_free(&kv);
 }
 

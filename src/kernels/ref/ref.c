@@ -4,7 +4,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "base/half.h"
 #include "kernels/expf.h"
 #include "kernels/kernels.h"
 #include "quant/quant.h"
@@ -54,27 +53,6 @@ static void softmax(float *x, int64_t n) {
     for (int64_t i = 0; i < n; i++) x[i] *= inv;
 }
 
-/* Element d of slot s of a K or V cache. */
-static float kv_at(const void *base, ct_dtype kv, size_t i) {
-    return kv == CT_F32 ? ((const float *)base)[i] : ct_f16_to_f32(((const uint16_t *)base)[i]);
-}
-
-static void attend(const ct_attend *a) {
-    const int64_t n = a->hi - a->lo;
-    for (int64_t j = 0; j < n; j++) {
-        const size_t slot = (size_t)((a->lo + j) % a->cap) * a->stride;
-        float acc[CT_LANES] = {0};
-        for (int d = 0; d < a->d_head; d++) acc[d % CT_LANES] += a->q[d] * kv_at(a->k, a->kv, slot + (size_t)d);
-        a->scores[j] = a->scale * reduce_lanes(acc);
-    }
-    softmax(a->scores, n);
-    for (int d = 0; d < a->d_head; d++) a->out[d] = 0.0f;
-    for (int64_t j = 0; j < n; j++) {
-        const size_t slot = (size_t)((a->lo + j) % a->cap) * a->stride;
-        for (int d = 0; d < a->d_head; d++) a->out[d] += a->scores[j] * kv_at(a->v, a->kv, slot + (size_t)d);
-    }
-}
-
 static void rms_norm(float *y, const float *x, const float *w, int64_t n, float eps) {
     /* Mean of squares in f32 with CT_LANES partial sums: as exact as a pairwise sum for the sizes here. */
     const float r = 1.0f / sqrtf(dot(x, x, n) / (float)n + eps);
@@ -83,14 +61,6 @@ static void rms_norm(float *y, const float *x, const float *w, int64_t n, float 
 
 static void gelu_mul(float *y, const float *gate, const float *up, int64_t n) {
     for (int64_t i = 0; i < n; i++) y[i] = ct_gelu(gate[i]) * up[i];
-}
-
-static void rope(float *x, const float *cos, const float *sin, int n_rot, int d_head) {
-    for (int i = 0; i < n_rot; i++) {
-        const float a = x[i], b = x[i + d_head / 2];
-        x[i] = a * cos[i] - b * sin[i];
-        x[i + d_head / 2] = b * cos[i] + a * sin[i];
-    }
 }
 
 static void axpy(float *y, float a, const float *x, int64_t n) {
@@ -105,19 +75,13 @@ static void softcap(float *x, float cap, int64_t n) {
     for (int64_t i = 0; i < n; i++) x[i] = cap * ct_tanhf(x[i] / cap);
 }
 
-static void store_f16(uint16_t *y, const float *x, int64_t n) {
-    for (int64_t i = 0; i < n; i++) y[i] = ct_f32_to_f16(x[i]);
-}
-
 void ct_kernels_ref(ct_kernels *k) {
     for (int t = 0; t < CT_N_WEIGHT_DTYPE; t++) k->matmul[t] = matmul;
-    k->attend = attend;
     k->rms_norm = rms_norm;
     k->gelu_mul = gelu_mul;
-    k->rope = rope;
     k->softmax = softmax;
     k->axpy = axpy;
     k->scale = scale;
     k->softcap = softcap;
-    k->store_f16 = store_f16;
+    ct_kernels_ref_attend(k);
 }
