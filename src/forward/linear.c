@@ -9,6 +9,10 @@
 
 /* Least multiply-adds of an item: the hand-over stays small beside the work (about a microsecond a core). */
 #define ITEM_MACS (24 * 1024)
+/* Of a core's second-level cache, what inputs may take: half of the 1 MiB that is common. */
+#define CACHE_BYTES ((int64_t)512 << 10)
+/* Token rows of a block at least: fewer would read the weights from memory too often. Whole tiles. */
+#define MIN_BLOCK 32
 /* Token rows of one item of the quantisation: whole tiles. */
 #define QUANTIZE_ROWS 8
 
@@ -36,63 +40,84 @@ static int find_op(const int64_t *first, int n, int64_t item) {
     return lo;
 }
 
-static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, int64_t row0,
-                    int64_t row1, int thread) {
+/* Rows [row0, row1) of an output and tokens [t0, t0 + n_tok) of a product. t0 begins a tile. */
+typedef struct {
+    int64_t row0, row1;
+    int t0, n_tok;
+} part;
+
+static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, const part *p,
+                    int thread) {
+    const size_t d_in = (size_t)w->d_in, d_out = (size_t)w->d_out;
     const ct_matmul a = {
-        .y = y,
-        .ldy = (size_t)w->d_out,
+        .y = y + (size_t)p->t0 * d_out,
+        .ldy = d_out,
         .w = w->data,
         .row_bytes = w->row_bytes,
         .dtype = w->dtype,
-        .x = op->x,
-        .ldx = (size_t)w->d_in,
-        .n_tok = op->n_tok,
-        .row0 = row0,
-        .row1 = row1,
+        .x = op->x + (size_t)p->t0 * d_in,
+        .ldx = d_in,
+        .n_tok = p->n_tok,
+        .row0 = p->row0,
+        .row1 = p->row1,
         .d_in = w->d_in,
         .scratch = f->scratch + (size_t)thread * f->scratch_stride,
-        .xq = xq,
+        .xq = xq ? xq + ct_x_bytes(p->t0, w->d_in, n_plane(op)) : NULL,
         .n_plane = n_plane(op),
     };
     (w->panels ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
 }
 
-/* Rows [row0, row1) of y to tiles. */
-static void quantize_output(const ct_forward *f, const ct_linear *op, int64_t row0, int64_t row1) {
-    for (int t = 0; t < op->n_tok;) {
-        const int n_t = ct_x_tile(op->n_tok - t, 1);
-        uint8_t *tile = op->y_tiles + ct_x_bytes(t, op->w->d_out, 1) + ct_x_bytes(n_t, row0, 1);
-        f->k->quantize(tile, op->y + (size_t)t * (size_t)op->w->d_out + row0, (size_t)op->w->d_out, n_t, row1 - row0, 1);
+/* A part of y to tiles. */
+static void quantize_output(const ct_forward *f, const ct_linear *op, const part *p) {
+    const int64_t d = op->w->d_out;
+    for (int t = p->t0; t < p->t0 + p->n_tok;) {
+        const int n_t = ct_x_tile(p->t0 + p->n_tok - t, 1);
+        uint8_t *tile = op->y_tiles + ct_x_bytes(t, d, 1) + ct_x_bytes(n_t, p->row0, 1);
+        f->k->quantize(tile, op->y + (size_t)t * (size_t)d + p->row0, (size_t)d, n_t, p->row1 - p->row0, 1);
         t += n_t;
     }
 }
 
-/* Rows [row0, row1) of product i, all that belongs to them. */
-static void linear_rows(const ct_forward *f, const ct_linear *op, const uint8_t *xq, int64_t row0, int64_t row1, int thread) {
-    product(f, op, xq, op->w, op->y, row0, row1, thread);
+/* A part of a product, and all that belongs to it while it is in the cache. */
+static void linear_part(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const part *p, int thread) {
+    product(f, op, xq, op->w, op->y, p, thread);
     if (op->up) {
-        product(f, op, xq, op->up, op->y_up, row0, row1, thread);
-        for (int t = 0; t < op->n_tok; t++) {
-            float *y = op->y + (size_t)t * (size_t)op->w->d_out + row0;
-            f->k->gelu_mul(y, y, op->y_up + (size_t)t * (size_t)op->w->d_out + row0, row1 - row0);
+        product(f, op, xq, op->up, op->y_up, p, thread);
+        for (int t = p->t0; t < p->t0 + p->n_tok; t++) {
+            const size_t at = (size_t)t * (size_t)op->w->d_out + (size_t)p->row0;
+            f->k->gelu_mul(op->y + at, op->y + at, op->y_up + at, p->row1 - p->row0);
         }
     }
-    if (op->y_tiles) quantize_output(f, op, row0, row1);
+    if (op->y_tiles) quantize_output(f, op, p);
 }
 
-/* Items [begin, end): of each product they touch, one piece, so that weights stream. Many tokens want small pieces
- * instead: the outputs of one item stay in the cache until the item is done. */
+/* Tokens of one block of a product: as many as keep their inputs in a core's second-level cache while the rows of a piece
+ * pass by. */
+static int token_block(const ct_linear *op) {
+    const int64_t fit = CACHE_BYTES / (op->w->d_in * 3 / 2) / QUANTIZE_ROWS * QUANTIZE_ROWS;
+    return fit < MIN_BLOCK ? MIN_BLOCK : (int)fit;
+}
+
+/* Items [begin, end): of each product they touch, one piece. One token's weights stream through in one go; more tokens
+ * take them item by item, so that outputs are still in the cache when they are gated and quantised. */
 static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
     const linear_job *job = ud;
     const ct_forward *f = job->f;
     for (int i = find_op(f->op_item, job->n_op, begin); begin < end; i++) {
         const ct_linear *op = &job->op[i];
-        const int64_t g = grain(op), last = i + 1 < job->n_op && f->op_item[i + 1] < end ? f->op_item[i + 1] : end;
-        const int64_t step = op->n_tok == 1 ? last - begin : 1;
-        for (; begin < last; begin += step) {
-            const int64_t row0 = (begin - f->op_item[i]) * g, row1 = row0 + step * g < op->w->d_out ? row0 + step * g : op->w->d_out;
-            linear_rows(f, op, f->op_xq[i], row0, row1, thread);
+        const int64_t last = i + 1 < job->n_op && f->op_item[i + 1] < end ? f->op_item[i + 1] : end, g = grain(op);
+        const int64_t row0 = (begin - f->op_item[i]) * g, stop = (last - f->op_item[i]) * g;
+        const int64_t row1 = stop < op->w->d_out ? stop : op->w->d_out, step = op->n_tok == 1 ? row1 - row0 : g;
+        const int block = token_block(op);
+        for (int t = 0; t < op->n_tok; t += block) {
+            const int n_tok = op->n_tok - t < block ? op->n_tok - t : block;
+            for (int64_t r = row0; r < row1; r += step) {
+                const part p = {r, r + step < row1 ? r + step : row1, t, n_tok};
+                linear_part(f, op, f->op_xq[i], &p, thread);
+            }
         }
+        if (last > begin) begin = last;
     }
 }
 
