@@ -23,8 +23,7 @@
 
 static const char *const names[CT_N_CPU] = {
     [CT_CPU_REF] = "ref",           [CT_CPU_PORTABLE] = "portable",     [CT_CPU_AVX2] = "avx2", [CT_CPU_AVXVNNI] = "avxvnni",
-    [CT_CPU_AVX512] = "avx512",     [CT_CPU_AVX512VNNI] = "avx512vnni",
-    [CT_CPU_AVX512BF16] = "avx512bf16", [CT_CPU_NEON] = "neon", [CT_CPU_DOTPROD] = "dotprod"};
+    [CT_CPU_AVX512] = "avx512",     [CT_CPU_AVX512VNNI] = "avx512vnni", [CT_CPU_NEON] = "neon", [CT_CPU_DOTPROD] = "dotprod"};
 
 #if CT_X86
 /* Feature bits that the compilers' own query does not know by name: leaf, subleaf, and the bit of a register. AVX state
@@ -32,11 +31,6 @@ static const char *const names[CT_N_CPU] = {
 static bool has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (c >> 29 & 1);
-}
-
-static bool has_avx512bf16(void) {
-    unsigned a, b, c, d;
-    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
 }
 
 static bool has_avxvnni(void) {
@@ -66,7 +60,6 @@ bool ct_cpu_has(ct_cpu_level level) {
     case CT_CPU_AVX512:
         return ct_cpu_has(CT_CPU_AVX2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-    case CT_CPU_AVX512BF16: return ct_cpu_has(CT_CPU_AVX512VNNI) && has_avx512bf16();
     case CT_CPU_AVX512VNNI: return ct_cpu_has(CT_CPU_AVX512) && __builtin_cpu_supports("avx512vnni");
 #endif
 #if CT_ARM64
@@ -106,7 +99,6 @@ void ct_kernels_init(ct_kernels *k, ct_cpu_level cap) {
     if (cap >= CT_CPU_AVXVNNI && ct_cpu_has(CT_CPU_AVXVNNI)) ct_kernels_avxvnni(k);
     if (cap >= CT_CPU_AVX512 && ct_cpu_has(CT_CPU_AVX512)) ct_kernels_avx512(k);
     if (cap >= CT_CPU_AVX512VNNI && ct_cpu_has(CT_CPU_AVX512VNNI)) ct_kernels_avx512vnni(k);
-    if (cap >= CT_CPU_AVX512BF16 && ct_cpu_has(CT_CPU_AVX512BF16)) ct_kernels_avx512bf16(k);
 #elif CT_ARM64
     if (cap >= CT_CPU_NEON) ct_kernels_neon(k);
     if (cap >= CT_CPU_DOTPROD && ct_cpu_has(CT_CPU_DOTPROD)) ct_kernels_dotprod(k);

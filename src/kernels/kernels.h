@@ -10,8 +10,7 @@
  * buffers need no alignment beyond 4; a result element depends on its own inputs only, in an order of additions that
  * is fixed by the shape - never on how rows and tokens were tiled or split. So the answer is the same for any number
  * of threads and any chunking. Levels return the same bits as the portable definition of the arithmetic they use
- * (fused multiply-adds only where written: -ffp-contract=off), which tests/kernels checks with memcmp; the one exception
- * is BF16 weights at level avx512bf16, which has an error bound instead. */
+ * (fused multiply-adds only where written: -ffp-contract=off), which tests/kernels checks with memcmp. */
 #ifndef CT_KERNELS_KERNELS_H
 #define CT_KERNELS_KERNELS_H
 
@@ -127,7 +126,6 @@ typedef enum {
     CT_CPU_AVXVNNI,     /* AVX2 with 256-bit dot products */
     CT_CPU_AVX512,      /* F, BW, VL, DQ */
     CT_CPU_AVX512VNNI,
-    CT_CPU_AVX512BF16,  /* VNNI, and bf16 dot products */
     CT_CPU_NEON,
     CT_CPU_DOTPROD,
     CT_N_CPU
@@ -152,7 +150,6 @@ void ct_kernels_avx2(ct_kernels *k);
 void ct_kernels_avxvnni(ct_kernels *k);
 void ct_kernels_avx512(ct_kernels *k);
 void ct_kernels_avx512vnni(ct_kernels *k);
-void ct_kernels_avx512bf16(ct_kernels *k);
 void ct_kernels_neon(ct_kernels *k);
 void ct_kernels_dotprod(ct_kernels *k);
 
