@@ -63,7 +63,7 @@ int carat_session_estimate(const carat_model *m, const carat_session_opts *opts,
     const carat_session_opts o = opts ? *opts : carat_session_opts_default();
     ct_forward_opts f;
     CT_TRY(resolve(&f, m, &o, err));
-    ct_forward_estimate(&m->cfg, &m->weights, &f, kv_bytes, scratch_bytes);
+    ct_forward_estimate(&m->cfg, &m->weights, &m->kernels, &f, kv_bytes, scratch_bytes);
     *scratch_bytes += token_bytes(&f);
     return 0;
 }

@@ -49,8 +49,10 @@ typedef struct ct_forward {
     float *q, *heads;          /* [n, n_head * d_head] */
     float *kx, *vx;            /* [n, n_head_kv * d_head] before they enter the cache */
     float *y;                  /* [n, d_model] output of a block */
-    float *gate, *up;          /* [n, d_ff] */
-    uint8_t *gate_tiles;       /* the same as integer tiles, dense or of one wave of experts */
+    float *gate;               /* [n, d_ff] hidden values where the next product takes f32, else NULL */
+    uint8_t *gate_tiles;       /* where it takes integers, dense or of one wave of experts */
+    float *gated;              /* [n_threads, gated_stride] a part of them being made */
+    size_t gated_stride;
     float *ple;                /* [n, n_layer * d_ple] per-layer inputs */
     float *ple_gate, *ple_ctx; /* [n, d_ple] */
     float *rope_cos[CT_N_ATTN], *rope_sin[CT_N_ATTN]; /* [n, n_rot] */
@@ -59,7 +61,7 @@ typedef struct ct_forward {
     int32_t *route_index;      /* [n, n_expert_used] */
     int moe_cap;               /* (token, expert) pairs of one wave of experts */
     float *moe_x, *moe_y;      /* [moe_cap, d_model] inputs and outputs of the wave's experts */
-    float *moe_gate, *moe_up;  /* [moe_cap, d_ff_expert] */
+    float *moe_gate;           /* [moe_cap, d_ff_expert] as gate */
     float *moe_out;            /* [n, d_model] */
     int32_t *moe_row;          /* [moe_cap] token rows of the wave, expert by expert */
     float *moe_w;              /* [moe_cap] their weights */
@@ -81,7 +83,7 @@ typedef struct ct_forward {
 } ct_forward;
 
 /* Bytes a session will hold, without making one. */
-void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_forward_opts *o, uint64_t *kv_bytes,
+void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_kernels *k, const ct_forward_opts *o, uint64_t *kv_bytes,
                          uint64_t *scratch_bytes);
 
 /* Borrows c, w and k for the life of f. */

@@ -14,10 +14,9 @@ struct ct_linear {
     /* Integer products take x in 16 bits instead of 8: for the few inputs whose rounding costs most in the logits
      * (docs/performance.md), all of them products that are small or read once a token. */
     bool fine;
-    /* Or NULL. The gated half of a feed-forward: y = gelu(w x) * (up x), with up x left in y_up. */
+    /* Or NULL. The gated half of a feed-forward: gelu(w x) * (up x), to y, or where the next product takes integers
+     * to y_tiles alone: then the hidden values never pass through memory as f32. */
     const ct_matrix *up;
-    float *y_up;
-    /* Or NULL. Integer tiles of y, made block by block by whoever computed it: the next product's input. */
     uint8_t *y_tiles;
     /* Or NULL: x as integer tiles, made by an earlier product. */
     const uint8_t *x_tiles;
@@ -25,6 +24,8 @@ struct ct_linear {
 
 /* Run up to f->n_op products in one parallel region. */
 void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op);
+/* Floats of a thread's scratch for the gated halves of up to n_tok tokens. */
+int64_t ct_linear_gated_floats(int n_tok);
 /* Expert e of a stack as a matrix. */
 ct_matrix ct_matrix_expert(const ct_matrix *stack, int e);
 

@@ -3,12 +3,15 @@
  *
  * Products over panels read their input as integer tiles (kernels/panel.h). Products of one call that share an input
  * share its tiles; many rows are quantised in parallel, few by the caller. */
-#include "forward/forward_int.h"
+#include <string.h>
 
+#include "forward/forward_int.h"
 #include "kernels/panel.h"
 
 /* Least multiply-adds of an item: the hand-over stays small beside the work (about a microsecond a core). */
 #define ITEM_MACS (24 * 1024)
+/* Rows that one token's weights are read in one go. */
+#define STREAM_ROWS 512
 /* Of a core's second-level cache, what inputs may take: half of the 1 MiB that is common. */
 #define CACHE_BYTES ((int64_t)512 << 10)
 /* Token rows of a block at least: fewer would read the weights from memory too often. Whole tiles. */
@@ -26,7 +29,7 @@ static int n_plane(const ct_linear *op) { return op->fine ? 2 : 1; }
 
 /* Rows of one item of the product: whole panels, and whole blocks where tiles are made of them. */
 static int64_t grain(const ct_linear *op) {
-    const int64_t row_macs = op->w->d_in * op->n_tok * (op->up ? 2 : 1) * n_plane(op), tile = op->y_tiles ? CT_X_BLOCK : CT_ROW_TILE;
+    const int64_t row_macs = op->w->d_in * op->n_tok * (op->up ? 2 : 1) * n_plane(op), tile = op->up ? CT_X_BLOCK : CT_ROW_TILE;
     return tile * (1 + ITEM_MACS / tile / row_macs);
 }
 
@@ -46,20 +49,19 @@ typedef struct {
     int t0, n_tok;
 } part;
 
-static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, const part *p,
-                    int thread) {
-    const size_t d_in = (size_t)w->d_in, d_out = (size_t)w->d_out;
+static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, size_t ldy,
+                    const part *p, int thread) {
     const ct_matmul a = {
-        .y = y + (size_t)p->t0 * d_out,
-        .ldy = d_out,
-        .w = w->data,
+        .y = y,
+        .ldy = ldy,
+        .w = w->data + (size_t)p->row0 * w->row_bytes, /* row0 begins a panel */
         .row_bytes = w->row_bytes,
         .dtype = w->dtype,
-        .x = op->x + (size_t)p->t0 * d_in,
-        .ldx = d_in,
+        .x = op->x + (size_t)p->t0 * (size_t)w->d_in,
+        .ldx = (size_t)w->d_in,
         .n_tok = p->n_tok,
-        .row0 = p->row0,
-        .row1 = p->row1,
+        .row0 = 0,
+        .row1 = p->row1 - p->row0,
         .d_in = w->d_in,
         .scratch = f->scratch + (size_t)thread * f->scratch_stride,
         .xq = xq ? xq + ct_x_bytes(p->t0, w->d_in, n_plane(op)) : NULL,
@@ -68,28 +70,44 @@ static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq,
     (w->panels ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
 }
 
-/* A part of y to tiles. */
-static void quantize_output(const ct_forward *f, const ct_linear *op, const part *p) {
-    const int64_t d = op->w->d_out;
-    for (int t = p->t0; t < p->t0 + p->n_tok;) {
-        const int n_t = ct_x_tile(p->t0 + p->n_tok - t, 1);
-        uint8_t *tile = op->y_tiles + ct_x_bytes(t, d, 1) + ct_x_bytes(n_t, p->row0, 1);
-        f->k->quantize(tile, op->y + (size_t)t * (size_t)d + p->row0, (size_t)d, n_t, p->row1 - p->row0, 1);
-        t += n_t;
+/* A part of the gated half of a feed-forward, through scratch that stays in the first-level cache. */
+static void gated_part(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const part *p, int thread) {
+    const size_t n_row = (size_t)(p->row1 - p->row0), n = (size_t)p->n_tok * n_row, d_out = (size_t)op->w->d_out;
+    float *gate = f->gated + (size_t)thread * f->gated_stride, *up = gate + n;
+    product(f, op, xq, op->w, gate, n_row, p, thread);
+    product(f, op, xq, op->up, up, n_row, p, thread);
+    f->k->gelu_mul(gate, gate, up, (int64_t)n);
+    for (int t = 0; t < p->n_tok;) {
+        if (op->y_tiles) {
+            const int n_t = ct_x_tile(p->n_tok - t, 1);
+            uint8_t *tile = op->y_tiles + ct_x_bytes(p->t0 + t, op->w->d_out, 1) + ct_x_bytes(n_t, p->row0, 1);
+            f->k->quantize(tile, gate + (size_t)t * n_row, n_row, n_t, (int64_t)n_row, 1);
+            t += n_t;
+        } else {
+            memcpy(op->y + (size_t)(p->t0 + t) * d_out + p->row0, gate + (size_t)t * n_row, n_row * sizeof *gate);
+            t++;
+        }
     }
 }
 
-/* A part of a product, and all that belongs to it while it is in the cache. */
 static void linear_part(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const part *p, int thread) {
-    product(f, op, xq, op->w, op->y, p, thread);
     if (op->up) {
-        product(f, op, xq, op->up, op->y_up, p, thread);
-        for (int t = p->t0; t < p->t0 + p->n_tok; t++) {
-            const size_t at = (size_t)t * (size_t)op->w->d_out + (size_t)p->row0;
-            f->k->gelu_mul(op->y + at, op->y + at, op->y_up + at, p->row1 - p->row0);
-        }
+        gated_part(f, op, xq, p, thread);
+    } else {
+        const size_t d_out = (size_t)op->w->d_out;
+        product(f, op, xq, op->w, op->y + (size_t)p->t0 * d_out + p->row0, d_out, p, thread);
     }
-    if (op->y_tiles) quantize_output(f, op, p);
+}
+
+/* Rows of one step through a piece: one token's weights stream in long runs, more tokens take item by item. */
+static int64_t step_rows(const ct_linear *op) {
+    const int64_t g = grain(op);
+    return op->n_tok > 1 ? g : g > STREAM_ROWS ? g : STREAM_ROWS / g * g;
+}
+
+int64_t ct_linear_gated_floats(int n_tok) {
+    const int64_t rows = CT_X_BLOCK + ITEM_MACS / CT_X_BLOCK; /* grain's most, for the narrowest input */
+    return 2 * (n_tok * (int64_t)CT_X_BLOCK + rows + STREAM_ROWS);
 }
 
 /* Tokens of one block of a product: as many as keep their inputs in a core's second-level cache while the rows of a piece
@@ -99,8 +117,7 @@ static int token_block(const ct_linear *op) {
     return fit < MIN_BLOCK ? MIN_BLOCK : (int)fit;
 }
 
-/* Items [begin, end): of each product they touch, one piece. One token's weights stream through in one go; more tokens
- * take them item by item, so that outputs are still in the cache when they are gated and quantised. */
+/* Items [begin, end): of each product they touch, one piece. */
 static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
     const linear_job *job = ud;
     const ct_forward *f = job->f;
@@ -108,7 +125,7 @@ static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
         const ct_linear *op = &job->op[i];
         const int64_t last = i + 1 < job->n_op && f->op_item[i + 1] < end ? f->op_item[i + 1] : end, g = grain(op);
         const int64_t row0 = (begin - f->op_item[i]) * g, stop = (last - f->op_item[i]) * g;
-        const int64_t row1 = stop < op->w->d_out ? stop : op->w->d_out, step = op->n_tok == 1 ? row1 - row0 : g;
+        const int64_t row1 = stop < op->w->d_out ? stop : op->w->d_out, step = step_rows(op);
         const int block = token_block(op);
         for (int t = 0; t < op->n_tok; t += block) {
             const int n_tok = op->n_tok - t < block ? op->n_tok - t : block;

@@ -97,7 +97,12 @@ static void add_item(void *ud, int64_t item, int thread) {
     }
 }
 
-/* Where the hidden values of the pairs from `at` on lie as integer tiles; NULL where the experts' type has no panels. */
+/* Where the hidden values of the pairs from `at` on lie: as integer tiles, or where the experts' type has no panels as
+ * f32; the other is NULL. */
+static float *hidden(const ct_forward *f, const ct_layer_weights *w, int at) {
+    return w->ffn_down_exps.panels ? NULL : f->moe_gate + (size_t)at * (size_t)f->cfg->d_ff_expert;
+}
+
 static uint8_t *hidden_tiles(const ct_forward *f, const ct_layer_weights *w, int at) {
     return w->ffn_down_exps.panels ? f->gate_tiles + ct_x_bytes(at, f->cfg->d_ff_expert, 1) : NULL;
 }
@@ -105,7 +110,7 @@ static uint8_t *hidden_tiles(const ct_forward *f, const ct_layer_weights *w, int
 /* Experts [*e, …) until the buffers are full; *e becomes the next one. */
 static void wave(ct_forward *f, int il, int r0, int n, int *e) {
     const ct_layer_weights *w = &f->w->layer[il];
-    const size_t d = (size_t)f->cfg->d_model, ff = (size_t)f->cfg->d_ff_expert;
+    const size_t d = (size_t)f->cfg->d_model;
     moe_job job = {f, il, r0, 0};
     int n_op = 0;
     for (; *e < f->cfg->n_expert && job.n_pair + (n - r0) <= f->moe_cap; ++*e) {
@@ -117,16 +122,16 @@ static void wave(ct_forward *f, int il, int r0, int n, int *e) {
         matrix[2] = ct_matrix_expert(&w->ffn_down_exps, *e);
         /* One token's experts share their input as it is. */
         const float *x = n - r0 == 1 ? f->xn + (size_t)r0 * d : f->moe_x + (size_t)at * d;
-        f->moe_op[n_op++] = (ct_linear){.y = f->moe_gate + (size_t)at * ff, .w = &matrix[0], .x = x, .n_tok = m - at,
-                                        .up = &matrix[1], .y_up = f->moe_up + (size_t)at * ff, .y_tiles = hidden_tiles(f, w, at)};
+        f->moe_op[n_op++] = (ct_linear){.y = hidden(f, w, at), .w = &matrix[0], .x = x, .n_tok = m - at, .up = &matrix[1],
+                                        .y_tiles = hidden_tiles(f, w, at)};
         job.n_pair = m;
     }
     if (n - r0 > 1) ct_pool_run(f->pool, copy_item, &job, job.n_pair);
     ct_linear_run(f, f->moe_op, n_op);
     for (int i = 0, at = 0; i < n_op; i++) {
         const int m = f->moe_op[i].n_tok;
-        f->moe_op[i] = (ct_linear){.y = f->moe_y + (size_t)at * d, .w = &f->moe_matrix[3 * i + 2], .x = f->moe_gate + (size_t)at * ff,
-                                   .n_tok = m, .x_tiles = hidden_tiles(f, w, at)};
+        f->moe_op[i] = (ct_linear){.y = f->moe_y + (size_t)at * d, .w = &f->moe_matrix[3 * i + 2], .x = hidden(f, w, at), .n_tok = m,
+                                   .x_tiles = hidden_tiles(f, w, at)};
         at += m;
     }
     ct_linear_run(f, f->moe_op, n_op);

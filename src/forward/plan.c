@@ -21,6 +21,38 @@ static int64_t tile_bytes(const ct_forward *f, int64_t d_in_max) {
     return max64(bytes, (int64_t)ct_x_bytes(f->moe_cap, max64(d, c->d_ff_expert & ~31), 1));
 }
 
+/* Will the product with m read integers? Asked of weights before and after they are laid out for it. */
+static bool takes_tiles(const ct_forward *f, const ct_matrix *m) {
+    return m->data && (m->panels || (f->k->matmul_panel[m->dtype] && ct_panel_has(m->dtype)));
+}
+
+/* Hidden values of the feed-forward halves, in the form the second product reads: as tiles or as f32. */
+static void plan_hidden(ct_forward *f) {
+    const ct_config *c = f->cfg;
+    const int64_t n = f->o.n_chunk;
+    int64_t as_f32 = 0, as_tiles = 0, experts_f32 = 0;
+    for (int i = 0; i < c->n_layer; i++) {
+        const ct_layer_weights *w = &f->w->layer[i];
+        const int64_t ff = c->layer[i].d_ff;
+        if (takes_tiles(f, &w->ffn_down)) {
+            as_tiles = max64(as_tiles, (int64_t)ct_x_bytes((int)n, ff, 1));
+        } else {
+            as_f32 = max64(as_f32, n * ff);
+        }
+        if (!c->n_expert) continue;
+        if (takes_tiles(f, &w->ffn_down_exps)) {
+            as_tiles = max64(as_tiles, (int64_t)ct_x_bytes(f->moe_cap, c->d_ff_expert, 1));
+        } else {
+            experts_f32 = f->moe_cap * (int64_t)c->d_ff_expert;
+        }
+    }
+    ct_plan_add(&f->plan, (void **)&f->gate, as_f32, sizeof *f->gate);
+    ct_plan_add(&f->plan, (void **)&f->gate_tiles, as_tiles, sizeof *f->gate_tiles);
+    ct_plan_add(&f->plan, (void **)&f->moe_gate, experts_f32, sizeof *f->moe_gate);
+    f->gated_stride = (size_t)(ct_linear_gated_floats((int)n) + 15) & ~(size_t)15;
+    ct_plan_add(&f->plan, (void **)&f->gated, f->o.n_threads * (int64_t)f->gated_stride, sizeof *f->gated);
+}
+
 static void plan_buffers(ct_forward *f) {
     const ct_config *c = f->cfg;
     const int64_t n = f->o.n_chunk;
@@ -43,8 +75,6 @@ static void plan_buffers(ct_forward *f) {
     ADD(heads, n * q);
     ADD(kx, n * kv);
     ADD(vx, n * kv);
-    ADD(gate, n * ff);
-    ADD(up, n * ff);
     for (int a = 0; a < CT_N_ATTN; a++) {
         ADD(rope_cos[a], n * f->w->n_rot[a]);
         ADD(rope_sin[a], n * f->w->n_rot[a]);
@@ -63,8 +93,6 @@ static void plan_buffers(ct_forward *f) {
         f->moe_cap = (int)max64(2 * n, c->n_expert_used);
         ADD(moe_x, f->moe_cap * (int64_t)c->d_model);
         ADD(moe_y, f->moe_cap * (int64_t)c->d_model);
-        ADD(moe_gate, f->moe_cap * (int64_t)c->d_ff_expert);
-        ADD(moe_up, f->moe_cap * (int64_t)c->d_ff_expert);
         ADD(moe_out, n * c->d_model);
         ADD(moe_row, f->moe_cap);
         ADD(moe_w, f->moe_cap);
@@ -74,7 +102,7 @@ static void plan_buffers(ct_forward *f) {
     }
     ADD(out_x, (int64_t)f->o.n_logits * c->d_model);
     ADD(logits, (int64_t)f->o.n_logits * c->n_vocab);
-    ADD(gate_tiles, max64((int64_t)ct_x_bytes((int)n, ff & ~31, 1), (int64_t)ct_x_bytes(f->moe_cap, c->d_ff_expert & ~31, 1)));
+    plan_hidden(f);
     f->n_op = c->n_expert > 4 ? c->n_expert : 4;
     ADD(op_item, f->n_op);
     ADD(op_xq, f->n_op);
@@ -110,9 +138,9 @@ static int kv_geometry(const ct_config *c, const ct_forward_opts *o, ct_kv_geome
     return n;
 }
 
-void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_forward_opts *o, uint64_t *kv_bytes,
-                         uint64_t *scratch_bytes) {
-    ct_forward f = {.cfg = c, .w = w, .o = *o};
+void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_kernels *k, const ct_forward_opts *o,
+                         uint64_t *kv_bytes, uint64_t *scratch_bytes) {
+    ct_forward f = {.cfg = c, .w = w, .k = k, .o = *o};
     ct_kv_geometry g[CT_MAX_LAYER];
     const int n = kv_geometry(c, o, g, NULL);
     *kv_bytes = ct_kv_bytes(g, n, o->kv);
