@@ -12,10 +12,6 @@
 #define ITEM_MACS (24 * 1024)
 /* Rows that one token's weights are read in one go. */
 #define STREAM_ROWS 512
-/* Of a core's second-level cache, what inputs may take: half of the 1 MiB that is common. */
-#define CACHE_BYTES ((int64_t)512 << 10)
-/* Token rows of a block at least: fewer would read the weights from memory too often. Whole tiles. */
-#define MIN_BLOCK 32
 /* Token rows of one item of the quantisation: whole tiles. */
 #define QUANTIZE_ROWS 8
 
@@ -43,59 +39,53 @@ static int find_op(const int64_t *first, int n, int64_t item) {
     return lo;
 }
 
-/* Rows [row0, row1) of an output and tokens [t0, t0 + n_tok) of a product. t0 begins a tile. */
-typedef struct {
-    int64_t row0, row1;
-    int t0, n_tok;
-} part;
-
+/* Rows [row0, row1) of w times all tokens of the product, to y: [n_tok, row1 - row0] with stride ldy. */
 static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, size_t ldy,
-                    const part *p, int thread) {
+                    int64_t row0, int64_t row1, int thread) {
     const ct_matmul a = {
         .y = y,
         .ldy = ldy,
-        .w = w->data + (size_t)p->row0 * w->row_bytes, /* row0 begins a panel */
+        .w = w->data + (size_t)row0 * w->row_bytes, /* row0 begins a panel */
         .row_bytes = w->row_bytes,
         .dtype = w->dtype,
-        .x = op->x + (size_t)p->t0 * (size_t)w->d_in,
+        .x = op->x,
         .ldx = (size_t)w->d_in,
-        .n_tok = p->n_tok,
+        .n_tok = op->n_tok,
         .row0 = 0,
-        .row1 = p->row1 - p->row0,
+        .row1 = row1 - row0,
         .d_in = w->d_in,
         .scratch = f->scratch + (size_t)thread * f->scratch_stride,
-        .xq = xq ? xq + ct_x_bytes(p->t0, w->d_in, n_plane(op)) : NULL,
+        .xq = xq,
         .n_plane = n_plane(op),
     };
     (w->panels ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
 }
 
-/* A part of the gated half of a feed-forward, through scratch that stays in the first-level cache. */
-static void gated_part(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const part *p, int thread) {
-    const size_t n_row = (size_t)(p->row1 - p->row0), n = (size_t)p->n_tok * n_row, d_out = (size_t)op->w->d_out;
+/* Rows of the gated half of a feed-forward, through scratch that stays in the cache. */
+static void gated_rows(const ct_forward *f, const ct_linear *op, const uint8_t *xq, int64_t row0, int64_t row1, int thread) {
+    const size_t n_row = (size_t)(row1 - row0), n = (size_t)op->n_tok * n_row, d_out = (size_t)op->w->d_out;
     float *gate = f->gated + (size_t)thread * f->gated_stride, *up = gate + n;
-    product(f, op, xq, op->w, gate, n_row, p, thread);
-    product(f, op, xq, op->up, up, n_row, p, thread);
+    product(f, op, xq, op->w, gate, n_row, row0, row1, thread);
+    product(f, op, xq, op->up, up, n_row, row0, row1, thread);
     f->k->gelu_mul(gate, gate, up, (int64_t)n);
-    for (int t = 0; t < p->n_tok;) {
+    for (int t = 0; t < op->n_tok;) {
         if (op->y_tiles) {
-            const int n_t = ct_x_tile(p->n_tok - t, 1);
-            uint8_t *tile = op->y_tiles + ct_x_bytes(p->t0 + t, op->w->d_out, 1) + ct_x_bytes(n_t, p->row0, 1);
+            const int n_t = ct_x_tile(op->n_tok - t, 1);
+            uint8_t *tile = op->y_tiles + ct_x_bytes(t, op->w->d_out, 1) + ct_x_bytes(n_t, row0, 1);
             f->k->quantize(tile, gate + (size_t)t * n_row, n_row, n_t, (int64_t)n_row, 1);
             t += n_t;
         } else {
-            memcpy(op->y + (size_t)(p->t0 + t) * d_out + p->row0, gate + (size_t)t * n_row, n_row * sizeof *gate);
+            memcpy(op->y + (size_t)t * d_out + row0, gate + (size_t)t * n_row, n_row * sizeof *gate);
             t++;
         }
     }
 }
 
-static void linear_part(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const part *p, int thread) {
+static void linear_rows(const ct_forward *f, const ct_linear *op, const uint8_t *xq, int64_t row0, int64_t row1, int thread) {
     if (op->up) {
-        gated_part(f, op, xq, p, thread);
+        gated_rows(f, op, xq, row0, row1, thread);
     } else {
-        const size_t d_out = (size_t)op->w->d_out;
-        product(f, op, xq, op->w, op->y + (size_t)p->t0 * d_out + p->row0, d_out, p, thread);
+        product(f, op, xq, op->w, op->y + row0, (size_t)op->w->d_out, row0, row1, thread);
     }
 }
 
@@ -110,13 +100,6 @@ int64_t ct_linear_gated_floats(int n_tok) {
     return 2 * (n_tok * (int64_t)CT_X_BLOCK + rows + STREAM_ROWS);
 }
 
-/* Tokens of one block of a product: as many as keep their inputs in a core's second-level cache while the rows of a piece
- * pass by. */
-static int token_block(const ct_linear *op) {
-    const int64_t fit = CACHE_BYTES / (op->w->d_in * 3 / 2) / QUANTIZE_ROWS * QUANTIZE_ROWS;
-    return fit < MIN_BLOCK ? MIN_BLOCK : (int)fit;
-}
-
 /* Items [begin, end): of each product they touch, one piece. */
 static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
     const linear_job *job = ud;
@@ -126,13 +109,8 @@ static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
         const int64_t last = i + 1 < job->n_op && f->op_item[i + 1] < end ? f->op_item[i + 1] : end, g = grain(op);
         const int64_t row0 = (begin - f->op_item[i]) * g, stop = (last - f->op_item[i]) * g;
         const int64_t row1 = stop < op->w->d_out ? stop : op->w->d_out, step = step_rows(op);
-        const int block = token_block(op);
-        for (int t = 0; t < op->n_tok; t += block) {
-            const int n_tok = op->n_tok - t < block ? op->n_tok - t : block;
-            for (int64_t r = row0; r < row1; r += step) {
-                const part p = {r, r + step < row1 ? r + step : row1, t, n_tok};
-                linear_part(f, op, f->op_xq[i], &p, thread);
-            }
+        for (int64_t r = row0; r < row1; r += step) {
+            linear_rows(f, op, f->op_xq[i], r, r + step < row1 ? r + step : row1, thread);
         }
         if (last > begin) begin = last;
     }
