@@ -57,6 +57,8 @@ static inline vi_avx512 load_i8_avx512(const uint8_t *p) {
     return (vi_avx512)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
 }
 
+#include "kernels/x86/avx512_quantize.h"
+
 #include "kernels/tmpl/panel.inc"
 
 /* Elements i… of the Q8_0 block at p. */

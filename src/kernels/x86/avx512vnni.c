@@ -39,6 +39,8 @@ static inline vi_avx512vnni load_i8_avx512vnni(const uint8_t *p) {
     return (vi_avx512vnni)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
 }
 
+#include "kernels/x86/avx512_quantize.h"
+
 #include "kernels/tmpl/panel.inc"
 
 void ct_kernels_avx512vnni(ct_kernels *k) { fill_panels_avx512vnni(k); }
