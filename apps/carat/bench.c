@@ -33,7 +33,7 @@ static const cli_opt opts[] = {
      "Tokens held before a test begins, as 4096 or 4K. May be given several times, or as a list: -d 0,1K,4K,16K. "
      "Default: 0."},
     {"--reps", 'r', CLI_INT, AT(n_rep), "R", 1, 10000, "Repetitions of each test. Default: 5."},
-    {"--kv", 0, CLI_CHOICE, AT(kv), "f16|f32", 0, 0, "Type of the cached keys and values. Default: f16."},
+    CLI_KV_OPT(bench_args, "f16"),
     {"--all-layers", 0, CLI_FLAG, AT(all_layers), NULL, 0, 0,
      "Run every layer for every token of a prefill, also where nobody asks for the result: what engines do that leave "
      "nothing out. The work counted is then all of it."},
@@ -291,7 +291,6 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     carat_session_opts o = cli_session_opts(&a->common, max_depth + n_most);
     o.n_rewind = n_most;
     o.all_rows = a->all_layers;
-    o.kv = a->kv == 1 ? CARAT_KV_F32 : CARAT_KV_F16;
     o.progress = on_progress;
     o.progress_ud = t;
     status = cli_session_open(&b->s, b->m, &a->common, &o);

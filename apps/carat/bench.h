@@ -10,7 +10,6 @@ typedef struct {
     int32_t n_prompt, n_gen; /* tokens of a prefill and of a decode; 0 = not measured */
     cli_list depth;          /* as given: "0", "4K", "0,1K" */
     int32_t n_rep;
-    int32_t kv;              /* index into "f16|f32" */
     uint64_t buffer;         /* bytes that the read probe reads; 0 = choose */
     bool machine, csv, profile, all_layers;
 } bench_args;

@@ -7,7 +7,13 @@
 
 static const char *test_name(const bench_test *t) { return t->decode ? "decode" : "prefill"; }
 
-static const char *kv_name(const bench_args *a) { return a->kv == 1 ? "f32" : "f16"; }
+static const char *kv_name(const bench_args *a) {
+    switch ((carat_kv_type)a->common.kv) {
+    case CARAT_KV_F32: return "f32";
+    case CARAT_KV_Q8_0: return "q8_0";
+    default: return "f16";
+    }
+}
 
 /* Text with so many decimals that three digits show, or four in front of the point. */
 static char *rate_text(cli_text buf, double x) {

@@ -3,10 +3,25 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/os.h"
 
 /* Of K or of V. */
 static uint64_t store_bytes(const ct_kv_geometry *g, ct_dtype type) {
     return (uint64_t)g->cap * (uint64_t)g->n_head_kv * ct_dtype_row_bytes(type, g->d_head);
+}
+
+/* Arrays that attention reads at the speed of memory get huge pages: their translations would not fit the processor's. The
+ * small ones, of which few pages may ever be touched, do not. */
+#define HUGE_FROM ((size_t)16 << 20)
+
+static void *reserve(size_t n) { return n >= HUGE_FROM ? ct_map_anonymous(n) : ct_alloc(n); }
+
+static void release(void *p, size_t n) {
+    if (n >= HUGE_FROM) {
+        ct_unmap_anonymous(p, n);
+    } else {
+        ct_free(p);
+    }
 }
 
 uint64_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type) {
@@ -30,8 +45,9 @@ int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_e
         s->d_head = g[i].d_head;
         s->cap = g[i].cap;
         s->row_bytes = ct_dtype_row_bytes(type, g[i].d_head);
-        s->k = ct_alloc((size_t)store_bytes(&g[i], type));
-        s->v = ct_alloc((size_t)store_bytes(&g[i], type));
+        s->bytes = (size_t)store_bytes(&g[i], type);
+        s->k = reserve(s->bytes);
+        s->v = reserve(s->bytes);
         if (!s->k || !s->v) {
             ct_kv_free(kv);
             return CT_FAIL(err, CARAT_ENOMEM, "KV cache: no memory for %llu MiB; a smaller context needs less",
@@ -43,8 +59,8 @@ int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_e
 
 void ct_kv_free(ct_kv *kv) {
     for (int i = 0; i < kv->n_store; i++) {
-        ct_free(kv->store[i].k);
-        ct_free(kv->store[i].v);
+        release(kv->store[i].k, kv->store[i].bytes);
+        release(kv->store[i].v, kv->store[i].bytes);
     }
     ct_free(kv->store);
     memset(kv, 0, sizeof *kv);

@@ -19,6 +19,7 @@ typedef struct {
     int n_head_kv, d_head;
     int64_t cap;
     size_t row_bytes;  /* of a head's d_head values: from slot to slot */
+    size_t bytes;      /* of k, and of v */
     void *k, *v;       /* [n_head_kv, cap, d_head] */
 } ct_kv_store;
 

@@ -60,6 +60,22 @@ static void kv__rewinds_anywhere_before_a_ring_is_full(void **state) {
     ct_kv_free(&kv);
 }
 
+/* Large arrays come from elsewhere (huge pages); as zeroed as the small ones, and given back. */
+static void kv__large_stores_are_zeroed_and_whole(void **state) {
+    (void)state;
+    const ct_kv_geometry g[2] = {{2, 512, 16384}, {1, 64, 100}};
+    ct_kv kv;
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(ct_kv_init(&kv, g, 2, CT_Q8_0, NULL), 0);
+        assert_int_equal(kv.bytes, 2 * (2 * 16384 * 16 + 100 * 2) * 34);
+        assert_int_equal(kv.store[0].row_bytes, 16 * 34);
+        uint8_t *first = ct_kv_at(&kv.store[0], kv.store[0].v, 0, 0), *last = ct_kv_at(&kv.store[0], kv.store[0].v, 16383, 1);
+        assert_int_equal(first[0] | last[16 * 34 - 1], 0);
+        first[0] = last[16 * 34 - 1] = 1;
+        ct_kv_free(&kv);
+    }
+}
+
 static void kv__sizes_do_not_overflow(void **state) {
     (void)state;
     /* The largest that model/config.c lets through: a context of 2^30, 1024 heads of 4096, 256 owners, f32. */
@@ -104,6 +120,7 @@ int main(void) {
         cmocka_unit_test(kv__addresses_wrap_at_the_ring),
         cmocka_unit_test(kv__rewinds_only_while_the_window_is_there),
         cmocka_unit_test(kv__rewinds_anywhere_before_a_ring_is_full),
+        cmocka_unit_test(kv__large_stores_are_zeroed_and_whole),
         cmocka_unit_test(kv__sizes_do_not_overflow),
         cmocka_unit_test(plan__knows_the_total_before_it_allocates),
         cmocka_unit_test(tier__counts_what_is_read),
