@@ -23,6 +23,8 @@ struct ct_linear {
     const uint8_t *x_tiles;
 };
 
+/* Is the product with w one of integers? Level ref has none: it takes panels as the rows they hold. */
+bool ct_in_integers(const ct_forward *f, const ct_matrix *w);
 /* Run up to f->n_op products in one parallel region. */
 void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op);
 /* Expert e of a stack as a matrix. */

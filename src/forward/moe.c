@@ -97,9 +97,9 @@ static void add_item(void *ud, int64_t item, int thread) {
     }
 }
 
-/* Where the hidden values of the pairs from `at` on lie as integer tiles; NULL where the experts' type has no panels. */
+/* Where the hidden values of the pairs from `at` on lie as integer tiles; NULL where their product is in f32. */
 static uint8_t *hidden_tiles(const ct_forward *f, const ct_layer_weights *w, int at) {
-    return w->ffn_down_exps.panels ? f->gate_tiles + ct_x_bytes(at, f->cfg->d_ff_expert, 1) : NULL;
+    return ct_in_integers(f, &w->ffn_down_exps) ? f->gate_tiles + ct_x_bytes(at, f->cfg->d_ff_expert, 1) : NULL;
 }
 
 /* Experts [*e, …) until the buffers are full; *e becomes the next one. */

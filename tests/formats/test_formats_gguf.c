@@ -207,7 +207,7 @@ static void gguf__reads_every_tensor_type(void **state) {
     (void)state;
     for (int d = 0; d < CT_N_DTYPE; d++) {
         char line[200];
-        snprintf(line, sizeof line, "h:3,1,0 t:x,%u,0,512,2 p:32 z:%zu", (unsigned)ct_gguf_number_of_dtype((ct_dtype)d),
+        snprintf(line, sizeof line, "h:3,1,0 t:x,%u,0,512,2 p:32 z:%zu", (unsigned)ct_gguf_number_of_dtype((ct_dtype)d, false),
                  2 * ct_dtype_row_bytes((ct_dtype)d, 512));
         uint8_t *mem;
         ct_gguf *g = open_line(line, &mem);
@@ -227,7 +227,7 @@ static void gguf__type_numbers_are_ggml_s(void **state) {
                 {CT_Q8_0, 8},  {CT_Q2_K, 10}, {CT_Q3_K, 11}, {CT_Q4_K, 12}, {CT_Q5_K, 13},   {CT_Q6_K, 14},
                 {CT_IQ4_NL, 20}, {CT_IQ4_XS, 23}, {CT_I32, 26}, {CT_I64, 27}, {CT_BF16, 30}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        assert_int_equal(ct_gguf_number_of_dtype(want[i].t), want[i].number);
+        assert_int_equal(ct_gguf_number_of_dtype(want[i].t, false), want[i].number);
     }
     assert_int_equal(sizeof want / sizeof want[0], CT_N_DTYPE);
 }
