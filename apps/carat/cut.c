@@ -98,12 +98,12 @@ const cli_verb cli_verb_cut = {
              "as is what is never read; of a GGUF, every tensor is kept, and every key that is not about types.\n\n"
              "Every matrix gets the one type that was asked for (q4_k_m is a mix of two); choosing types by a size "
              "(--fit) and by the importance of weights (--calibrate) will come later.\n\n"
-             "A file in rows is copied once into the layout of the fast kernels whenever it is opened to run, beside "
-             "the file's own pages. With --layout panels the file is that layout: it is used where it lies, nothing is "
+             "Each time a file in rows is opened to run, it is copied into the layout of the fast kernels, beside the "
+             "file's own pages. With --layout panels the file is that layout: it is used where it lies, nothing is "
              "copied, processes share it, and the system may drop and read back its pages. Worth it for a model that "
              "is large beside the memory, or started often; logits are the same, bit for bit. Only matrices of Q4_0, "
-             "Q8_0, Q4_K, Q5_K and Q6_K can lie so, and only carat reads the file; --layout rows gives back the bytes "
-             "it came from.",
+             "Q8_0, Q4_K, Q5_K and Q6_K can lie so, and only carat reads the file; --layout rows gives back its "
+             "tensors, byte for byte.",
     .opts = opts,
     .n_opts = sizeof opts / sizeof *opts,
     .args_size = sizeof(cut_args),
