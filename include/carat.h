@@ -138,7 +138,8 @@ typedef struct {
     bool has_text;           /* a vocabulary was found, tokenizing works */
     uint64_t file_bytes;     /* all files together */
     uint64_t heap_bytes;     /* of the open model: vocabulary, norms as f32, tables */
-    uint64_t packed_bytes;   /* what the first session will copy from the file into the layout of the fast kernels */
+    uint64_t packed_bytes;   /* what the first session will copy from the file into the layout of the fast kernels: nothing
+                              * of a file that is in it (carat cut --layout panels) */
     carat_ledger_row role[CARAT_N_ROLE];
     int64_t params_total;     /* all stored parameters of used roles */
     int64_t params_effective; /* total without the PLE table: what E2B and E4B are named after */

@@ -60,18 +60,18 @@ static int list_gguf(cut_source *s, carat_error *err) {
     return 0;
 }
 
-/* Keys that say how the file was made, which is no longer true. */
+/* Keys that say how the file was made: no longer true of other types. */
 static bool is_of_making(const char *key) {
     return strcmp(key, "general.file_type") == 0 || strcmp(key, "general.quantization_version") == 0 ||
            strncmp(key, "quantize.", 9) == 0;
 }
 
-static void copy_keys(const ct_gguf *g, ct_gguf_writer *w, const char *name) {
+static void copy_keys(const ct_gguf *g, ct_gguf_writer *w, const char *name, bool same_types) {
     static const char name_key[] = "general.name";
     for (size_t i = 0; i < ct_gguf_n_kv(g); i++) {
         const ct_gguf_kv *kv = ct_gguf_kv_at(g, i);
         if (name && strcmp(kv->key, name_key) == 0) ct_gguf_put_str(w, name_key, name, strlen(name));
-        else if (!is_of_making(kv->key)) ct_gguf_put_copy(w, kv);
+        else if (same_types || !is_of_making(kv->key)) ct_gguf_put_copy(w, kv);
     }
     if (name && !ct_gguf_find(g, name_key)) ct_gguf_put_str(w, name_key, name, strlen(name));
 }
@@ -121,8 +121,9 @@ void cut_source_close(cut_source *s) {
 }
 
 int cut_source_put_keys(const cut_source *s, ct_gguf_writer *w, const cli_recipe *r, const char *name, carat_error *err) {
-    if (s->model.source.gguf) copy_keys(s->model.source.gguf, w, name);
+    if (s->model.source.gguf) copy_keys(s->model.source.gguf, w, name, r == NULL);
     else CT_TRY(put_folder_keys(s, w, name, err));
+    if (!r) return 0;
     ct_gguf_put_u32(w, "general.file_type", r->file_type);
     ct_gguf_put_u32(w, "general.quantization_version", 2);
     return 0;

@@ -24,7 +24,7 @@ int cut_source_open(cut_source *s, const char *path, carat_error *err);
 void cut_source_close(cut_source *s);
 /* True when path is one of the files being read, by whatever name. */
 bool cut_source_reads(const cut_source *s, const char *path);
-/* All keys of the new file. name: general.name, or NULL for the source's own. */
+/* All keys of the new file. r: NULL = types are kept. name: general.name, or NULL for the source's own. */
 int cut_source_put_keys(const cut_source *s, ct_gguf_writer *w, const cli_recipe *r, const char *name, carat_error *err);
 
 /* ---- parts of a folder, in files of their own ---- */

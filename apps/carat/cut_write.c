@@ -1,5 +1,6 @@
 /* Conversion of tensors for `cut`: decode a stretch, add what Gemma 3 norms lack, check, encode, write. Tensors whose
- * type stays are copied byte by byte. Stretches are split among threads at multiples of every block length. */
+ * type and layout stay are copied byte by byte. Stretches are split among threads at multiples of every block length.
+ * Where a tensor lies as panels, before or after, groups of whole panels go through rows. */
 #include <float.h>
 #include <pthread.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "cut_source.h"
 #include "quant/quant.h"
 
-enum { PART_VALUES = 1 << 18, MAX_THREAD = 64, COPY_BYTES = 8 << 20 };
+enum { PART_VALUES = 1 << 18, MIN_PART = 1 << 14, MAX_THREAD = 64, COPY_BYTES = 8 << 20 };
 
 /* One thread's share of a stretch. */
 typedef struct {
@@ -27,6 +28,8 @@ typedef struct {
     ct_gguf_writer *w;
     float *x;      /* [n_threads, PART_VALUES] */
     uint8_t *dst;  /* [n_threads, PART_VALUES] as the widest type */
+    uint8_t *group[3]; /* rows of panels: as read, converted, laid out; grown as tensors need */
+    size_t group_cap[3];
     uint64_t done, total;
 } cutter;
 
@@ -74,17 +77,20 @@ static void convert_parts(part *parts, int n) {
     }
 }
 
-/* Values [at, at + n) of a tensor; n is at most PART_VALUES for each thread. */
-static int convert_stretch(cutter *c, const ct_tensor *to, const ct_tensor *from, bool plus_one, int64_t at, int64_t n,
-                           carat_error *err) {
+/* Values [at, at + n) of a tensor from src to dst; n is at most PART_VALUES for each thread. */
+static int convert_stretch(cutter *c, uint8_t *dst, const uint8_t *src, const ct_tensor *to, const ct_tensor *from,
+                           bool plus_one, int64_t at, int64_t n, carat_error *err) {
     part parts[MAX_THREAD];
     int n_part = 0;
-    for (int64_t k = 0; k < n; k += PART_VALUES, n_part++) {
+    /* A fair share each, in whole blocks, but enough to be worth a thread. */
+    const int64_t n_threads = c->o->n_threads, fair = (n + 256 * n_threads - 1) / (256 * n_threads) * 256;
+    const int64_t len = fair > MIN_PART ? fair : MIN_PART;
+    for (int64_t k = 0; k < n; k += len, n_part++) {
         parts[n_part] = (part){
-            .src = from->data + ct_dtype_row_bytes(from->dtype, at + k),
-            .dst = c->dst + ct_dtype_row_bytes(to->dtype, k),
+            .src = src + ct_dtype_row_bytes(from->dtype, k),
+            .dst = dst + ct_dtype_row_bytes(to->dtype, k),
             .x = c->x + k,
-            .n = n - k < PART_VALUES ? n - k : PART_VALUES,
+            .n = n - k < len ? n - k : len,
             .from = from->dtype,
             .to = to->dtype,
             .plus_one = plus_one,
@@ -94,20 +100,64 @@ static int convert_stretch(cutter *c, const ct_tensor *to, const ct_tensor *from
     for (int i = 0; i < n_part; i++) {
         if (parts[i].bad < 0) continue;
         return CT_FAIL(err, CARAT_EFORMAT, "%s: tensor %.120s: value %lld is %g, which %s cannot hold", c->o->source,
-                       from->name, (long long)(at + (int64_t)i * PART_VALUES + parts[i].bad),
+                       from->name, (long long)(at + (int64_t)i * len + parts[i].bad),
                        (double)parts[i].x[parts[i].bad], ct_dtype_name(to->dtype));
     }
-    const size_t bytes = ct_dtype_row_bytes(to->dtype, n);
-    CT_TRY(ct_gguf_write(c->w, c->dst, bytes, err));
-    return advance(c, bytes, err);
+    return 0;
 }
 
 static int convert_tensor(cutter *c, const ct_tensor *to, const ct_tensor *from, bool plus_one, carat_error *err) {
     const int64_t stretch = (int64_t)c->o->n_threads * PART_VALUES;
     for (int64_t at = 0; at < to->n_elem; at += stretch) {
         const int64_t n = to->n_elem - at < stretch ? to->n_elem - at : stretch;
-        CT_TRY(convert_stretch(c, to, from, plus_one, at, n, err));
+        const size_t bytes = ct_dtype_row_bytes(to->dtype, n);
+        CT_TRY(convert_stretch(c, c->dst, from->data + ct_dtype_row_bytes(from->dtype, at), to, from, plus_one, at, n, err));
+        CT_TRY(ct_gguf_write(c->w, c->dst, bytes, err));
+        CT_TRY(advance(c, bytes, err));
     }
+    return 0;
+}
+
+/* ---- panels ------------------------------------------------------------------------------------------- */
+
+/* Room for n bytes in group buffer i; NULL when there is none. */
+static uint8_t *group(cutter *c, int i, size_t n) {
+    return ct_grow((void **)&c->group[i], &c->group_cap[i], n, 1) ? c->group[i] : NULL;
+}
+
+/* Rows [r, r + n) of a tensor of which one or both sides lie as panels; r and n are multiples of CT_PANEL_ROWS. */
+static int write_group(cutter *c, const ct_tensor *to, const ct_tensor *from, int64_t r, int64_t n, carat_error *err) {
+    const int64_t d = to->shape[to->rank - 1], stretch = (int64_t)c->o->n_threads * PART_VALUES;
+    const size_t from_row = ct_dtype_row_bytes(from->dtype, d), to_row = ct_dtype_row_bytes(to->dtype, d);
+    const uint8_t *src = from->data + (size_t)r * from_row;
+    uint8_t *read = from->panels ? group(c, 0, (size_t)n * from_row) : NULL;
+    uint8_t *converted = from->dtype != to->dtype ? group(c, 1, (size_t)n * to_row) : NULL;
+    uint8_t *laid = to->panels ? group(c, 2, (size_t)n * to_row) : NULL;
+    if ((from->panels && !read) || (from->dtype != to->dtype && !converted) || (to->panels && !laid)) {
+        return CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for panels of %s", c->o->out, to->name);
+    }
+    if (read) {
+        cli_layout_unpack(read, src, from, n);
+        src = read;
+    }
+    for (int64_t at = 0; converted && at < n * d; at += stretch) {
+        const int64_t m = n * d - at < stretch ? n * d - at : stretch;
+        CT_TRY(convert_stretch(c, converted + ct_dtype_row_bytes(to->dtype, at), src + ct_dtype_row_bytes(from->dtype, at), to, from,
+                               false, r * d + at, m, err));
+    }
+    if (converted) src = converted;
+    if (laid) {
+        cli_layout_pack(laid, src, to, n);
+        src = laid;
+    }
+    CT_TRY(ct_gguf_write(c->w, src, (size_t)n * to_row, err));
+    return advance(c, (uint64_t)n * to_row, err);
+}
+
+static int write_by_panels(cutter *c, const ct_tensor *to, const ct_tensor *from, carat_error *err) {
+    const int64_t d = to->shape[to->rank - 1], n_row = to->n_elem / d;
+    const int64_t n_panel = (int64_t)c->o->n_threads * PART_VALUES / d / CT_PANEL_ROWS, step = CT_PANEL_ROWS * (n_panel > 0 ? n_panel : 1);
+    for (int64_t r = 0; r < n_row; r += step) CT_TRY(write_group(c, to, from, r, n_row - r < step ? n_row - r : step, err));
     return 0;
 }
 
@@ -136,19 +186,24 @@ static int write_tensors(cutter *c, const cut_source *s, carat_error *err) {
     for (size_t i = 0; i < s->n; i++) {
         const ct_tensor *t = &s->t[i], *from = s->from[i];
         if (!from) CT_TRY(write_rope_freqs(c, &s->model.config, t, err));
-        else if (from->dtype == t->dtype && !s->plus_one[i]) CT_TRY(copy_tensor(c, from, err));
+        else if (from->dtype == t->dtype && from->panels == t->panels && !s->plus_one[i]) CT_TRY(copy_tensor(c, from, err));
+        else if (from->panels || t->panels) CT_TRY(write_by_panels(c, t, from, err)); /* matrices: never plus_one */
         else CT_TRY(convert_tensor(c, t, from, s->plus_one[i], err));
     }
     return 0;
 }
 
 static int write_file(cutter *c, cut_source *s, cut_result *res, carat_error *err) {
-    cli_recipe_assign(c->o->recipe, s->t, s->n);
-    keep_other_types(s);
+    if (c->o->recipe) {
+        cli_recipe_assign(c->o->recipe, s->t, s->n);
+        keep_other_types(s);
+    }
+    CT_TRY(cli_layout_assign(c->o->layout, s->t, s->n, s->model.config.d_ple, err));
     CT_TRY(cut_source_put_keys(s, c->w, c->o->recipe, c->o->name, err));
     for (size_t i = 0; i < s->n; i++) {
         const ct_tensor *t = &s->t[i];
-        CT_TRY(ct_gguf_put_tensor(c->w, t->name, t->dtype, t->rank, t->shape, err));
+        CT_TRY(cli_layout_put(c->w, t, err));
+        res->n_panels += t->panels;
         c->total += ct_dtype_row_bytes(t->dtype, t->n_elem);
         if (s->from[i]) res->source_bytes += s->from[i]->bytes;
     }
@@ -164,6 +219,9 @@ static int begin_file(cutter *c, const cut_source *s, carat_error *err) {
     const cut_opts *o = c->o;
     if (cut_source_reads(s, o->out)) {
         return CT_FAIL(err, CARAT_EINVAL, "%s: is a file of the model that is read, expected another to write", o->out);
+    }
+    if (!o->recipe && !s->model.source.gguf) {
+        return CT_FAIL(err, CARAT_EINVAL, "%s: is a folder, whose types GGUF readers do not expect: give --type", o->source);
     }
     c->x = ct_alloc_array((size_t)o->n_threads * PART_VALUES, sizeof *c->x);
     c->dst = ct_alloc_array((size_t)o->n_threads * PART_VALUES, sizeof *c->x);
@@ -183,6 +241,7 @@ int cut_write(cut_result *res, const cut_opts *opts, carat_error *err) {
     ct_gguf_writer_free(&c.w);
     ct_free(c.x);
     ct_free(c.dst);
+    for (int i = 0; i < 3; i++) ct_free(c.group[i]);
     cut_source_close(&s);
     return rc;
 }

@@ -35,6 +35,8 @@ static const struct {
     {"bench", "For a script: the share of the machine's limit that decode reaches:",
      "carat bench model.gguf -p 0 --json | jq '.tests[0].share'"},
     {"cut", "A Hugging Face folder as an 8-bit GGUF:", "carat cut path/to/folder --type q8_0 --out model.gguf"},
+    {"cut", "A large model once more, in the layout that starts at once:",
+     "carat cut model.gguf --layout panels --out model.panels.gguf"},
     {"synth", "An E2B to measure with, without a download:", "carat synth e2b --type q4_0 --out e2b.gguf"},
 };
 enum { N_EXAMPLE = sizeof examples / sizeof *examples };

@@ -197,8 +197,9 @@ static void print_memory(const ledger *l) {
     const uint64_t ple = l->info.role[CARAT_ROLE_PLE_TABLE].bytes;
     cli_printf("memory for %s tokens of context\n", cli_count_text(a, l->n_ctx));
     cli_table *t = cli_table_new("lrl");
-    cli_table_row(t, "  weights", cli_size_text(a, l->need.packed), "in the layout of the fast kernels");
-    cli_table_row(t, "", cli_size_text(a, l->need.weights - l->need.packed), "mapped from the file");
+    const bool copied = l->need.packed > 0; /* not those of a file that is in that layout */
+    if (copied) cli_table_row(t, "  weights", cli_size_text(a, l->need.packed), "copied into the layout of the fast kernels");
+    cli_table_row(t, copied ? "" : "  weights", cli_size_text(a, l->need.weights - l->need.packed), "mapped from the file");
     (void)snprintf(b, sizeof b, "%s a token", cli_size_text(a, l->kv_per_token));
     cli_table_row(t, "  KV cache", cli_size_text(a, l->need.kv), b);
     cli_table_row(t, "  buffers", cli_size_text(a, l->need.scratch), "");

@@ -51,6 +51,7 @@ cli_json *inspect_tensors_json(const inspect_files *f) {
         cli_json *o = cli_json_object(), *shape = cli_json_array();
         cli_json_put_str(o, "name", t->name);
         cli_json_put_str(o, "type", ct_dtype_name(t->dtype));
+        cli_json_put_str(o, "layout", t->panels ? "panels" : "rows");
         for (int d = 0; d < t->rank; d++) cli_json_add_int(shape, t->shape[d]);
         cli_json_put(o, "shape", shape);
         cli_json_put_bytes(o, "bytes", t->bytes);
@@ -68,13 +69,14 @@ void inspect_tensors_print(const inspect_files *f) {
     cli_table_line(table);
     for (size_t i = 0; i < ct_source_n_tensor(&f->model.source); i++) {
         const ct_tensor *t = ct_source_tensor_at(&f->model.source, i);
-        char shape[96] = "";
+        char shape[96] = "", type[32];
         cli_text bytes;
         size_t n = 0;
         for (int d = 0; d < t->rank && n < sizeof shape; d++) {
             n += (size_t)snprintf(shape + n, sizeof shape - n, "%s%lld", d ? " x " : "", (long long)t->shape[d]);
         }
-        cli_table_row(table, t->name, ct_dtype_name(t->dtype), t->rank ? shape : "scalar", cli_count_text(bytes, (int64_t)t->bytes),
+        (void)snprintf(type, sizeof type, "%s%s", ct_dtype_name(t->dtype), t->panels ? " panels" : "");
+        cli_table_row(table, t->name, type, t->rank ? shape : "scalar", cli_count_text(bytes, (int64_t)t->bytes),
                       carat_role_key((carat_role)f->model.role[i]));
     }
     cli_table_print(table, false);

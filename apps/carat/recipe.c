@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "kernels/panel.h"
+
 static const cli_recipe recipes[] = {
     {"f32", CT_F32, false, 0},      {"f16", CT_F16, false, 1},      {"bf16", CT_BF16, false, 32},
     {"q8_0", CT_Q8_0, false, 7},    {"q4_0", CT_Q4_0, false, 2},    {"q4_1", CT_Q4_1, false, 3},
@@ -88,5 +90,54 @@ void cli_recipe_assign(const cli_recipe *r, ct_tensor *t, size_t n) {
             type = fit_to_row(type, t[i].shape[t[i].rank - 1]);
         }
         t[i].dtype = type;
+    }
+}
+
+/* ---- layout ------------------------------------------------------------------------------------------- */
+
+/* Read by rows, or by other programs' parts of the file. */
+static bool stays_in_rows(const char *name) {
+    static const char *const other[] = {"v.", "a.", "mm."};
+    for (size_t k = 0; k < sizeof other / sizeof *other; k++) {
+        if (strncmp(name, other[k], strlen(other[k])) == 0) return true;
+    }
+    return strcmp(name, "per_layer_token_embd.weight") == 0;
+}
+
+/* Rows of the parts in which the library uses a tensor. */
+static int64_t rows_of_part(const ct_tensor *t, int64_t d_ple) {
+    const char *part = part_of_layer(t->name);
+    if (strcmp(part, "ffn_gate_up_exps.weight") == 0) return t->shape[t->rank - 2] / 2;
+    return strcmp(part, "per_layer_model_proj.weight") == 0 ? d_ple : t->shape[t->rank - 2];
+}
+
+int cli_layout_assign(cli_layout l, ct_tensor *t, size_t n, int64_t d_ple, carat_error *err) {
+    size_t n_panels = 0;
+    for (size_t i = 0; i < n; i++) {
+        t[i].panels = l == CLI_LAYOUT_PANELS && (t[i].rank == 2 || t[i].rank == 3) && ct_dtype_has_panels(t[i].dtype) &&
+                      !stays_in_rows(t[i].name) && t[i].shape[t[i].rank - 2] % CT_PANEL_ROWS == 0 &&
+                      rows_of_part(&t[i], d_ple) % CT_PANEL_ROWS == 0;
+        n_panels += t[i].panels;
+    }
+    if (l == CLI_LAYOUT_ROWS || n_panels) return 0;
+    return CT_FAIL(err, CARAT_EUNSUPPORTED,
+                   "--layout panels: no matrix has a type that can lie so, expected Q4_0, Q8_0, Q4_K, Q5_K or Q6_K (--type)");
+}
+
+int cli_layout_put(ct_gguf_writer *w, const ct_tensor *t, carat_error *err) {
+    return (t->panels ? ct_gguf_put_panels : ct_gguf_put_tensor)(w, t->name, t->dtype, t->rank, t->shape, err);
+}
+
+void cli_layout_pack(uint8_t *dst, const uint8_t *src, const ct_tensor *t, int64_t n_row) {
+    const size_t row_bytes = ct_dtype_row_bytes(t->dtype, t->shape[t->rank - 1]), panel = CT_PANEL_ROWS * row_bytes;
+    for (int64_t p = 0; p < n_row / CT_PANEL_ROWS; p++) {
+        ct_panel_pack(dst + (size_t)p * panel, t->dtype, src + (size_t)p * panel, row_bytes, CT_PANEL_ROWS);
+    }
+}
+
+void cli_layout_unpack(uint8_t *dst, const uint8_t *src, const ct_tensor *t, int64_t n_row) {
+    const size_t row_bytes = ct_dtype_row_bytes(t->dtype, t->shape[t->rank - 1]), panel = CT_PANEL_ROWS * row_bytes;
+    for (int64_t r = 0; r < n_row; r++) {
+        ct_panel_row(dst + (size_t)r * row_bytes, t->dtype, src + (size_t)(r / CT_PANEL_ROWS) * panel, (int)(r % CT_PANEL_ROWS), row_bytes);
     }
 }

@@ -1,9 +1,11 @@
 /* Which type each tensor of a Gemma model gets when it is written as "q4_0", "q4_k_m", …: what must stay exact, what
- * falls back where rows do not fill blocks, and the mix of Q4_K_M. Names are GGUF's. Knows no weights. */
+ * falls back where rows do not fill blocks, and the mix of Q4_K_M. And which of them can lie as panels, the layout of
+ * the integer kernels. Names are GGUF's. Knows no weights. */
 #ifndef CLI_RECIPE_H
 #define CLI_RECIPE_H
 
 #include "base/tensor.h"
+#include "formats/gguf_write.h"
 
 typedef struct {
     const char *name;    /* as --type takes it, lower case */
@@ -26,5 +28,17 @@ int cli_out_arg(const char *verb, const char *out);
 
 /* Set dtype of t[0,n) from name, rank and shape. */
 void cli_recipe_assign(const cli_recipe *r, ct_tensor *t, size_t n);
+
+/* --layout of the verbs that write models. */
+typedef enum { CLI_LAYOUT_ROWS, CLI_LAYOUT_PANELS } cli_layout;
+#define CLI_LAYOUTS "rows|panels"
+/* Set panels of t[0,n), whose types are set: of panels, every matrix of the text model that the library takes so. d_ple
+ * is the model's. EUNSUPPORTED where panels are wanted and there is none. */
+int cli_layout_assign(cli_layout l, ct_tensor *t, size_t n, int64_t d_ple, carat_error *err);
+/* Declare t in its layout. */
+int cli_layout_put(ct_gguf_writer *w, const ct_tensor *t, carat_error *err);
+/* n_row rows of t's row length and type, a multiple of CT_PANEL_ROWS, to panels and back; dst is not src. */
+void cli_layout_pack(uint8_t *dst, const uint8_t *src, const ct_tensor *t, int64_t n_row);
+void cli_layout_unpack(uint8_t *dst, const uint8_t *src, const ct_tensor *t, int64_t n_row);
 
 #endif

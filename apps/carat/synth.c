@@ -10,6 +10,7 @@
 typedef struct {
     cli_common common;
     const char *type, *out;
+    int32_t layout; /* cli_layout */
     cli_seed seed;
 } synth_args;
 
@@ -26,6 +27,7 @@ static int report(const synth_args *a, const synth_opts *o, const synth_result *
         cli_json_put_str(j, "out", o->out);
         cli_json_put_str(j, "variant", o->variant->name);
         cli_json_put_str(j, "type", o->recipe->name);
+        cli_json_put_str(j, "layout", o->layout == CLI_LAYOUT_PANELS ? "panels" : "rows");
         cli_json_put_int(j, "tensors", r->n_tensor);
         cli_json_put_int(j, "parameters", r->n_params);
         cli_json_put_bytes(j, "tensor_bytes", r->data_bytes);
@@ -49,7 +51,7 @@ static int find_variant(const synth_variant **out, const char *name) {
 
 static int run(const void *args) {
     const synth_args *a = args;
-    synth_opts o = {.out = a->out, .seed = a->seed.given ? a->seed.value : 1};
+    synth_opts o = {.out = a->out, .layout = (cli_layout)a->layout, .seed = a->seed.given ? a->seed.value : 1};
     if (find_variant(&o.variant, a->common.pos[0]) != 0 || cli_recipe_arg(&o.recipe, "synth", a->type) != 0 ||
         cli_out_arg("synth", o.out) != 0) {
         return CLI_USAGE;
@@ -68,6 +70,8 @@ static int run(const void *args) {
 static const cli_opt opts[] = {
     {"--type", 0, CLI_TEXT, offsetof(synth_args, type), "TYPE", 0, 0,
      "Type of the matrices: " CLI_RECIPE_NAMES " (the usual mix of Q4_K and Q6_K). Default: q4_0."},
+    {"--layout", 0, CLI_CHOICE, offsetof(synth_args, layout), CLI_LAYOUTS, 0, 0,
+     "How matrices lie: see cut. The values are the same. Default: rows."},
     {"--out", 'o', CLI_TEXT, offsetof(synth_args, out), "FILE", 0, 0, "The GGUF to write."},
     {"--seed", 0, CLI_SEED, offsetof(synth_args, seed), "N", 0, 0, "Same seed, same file. Default: 1."},
 };

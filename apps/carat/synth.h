@@ -11,6 +11,7 @@ typedef bool (*synth_progress_fn)(void *ud, uint64_t done, uint64_t total);
 typedef struct {
     const synth_variant *variant;
     const cli_recipe *recipe;
+    cli_layout layout;           /* same values in either */
     const char *out;
     uint64_t seed;               /* same seed, same file */
     synth_progress_fn progress;  /* may be NULL */

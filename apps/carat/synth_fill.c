@@ -32,6 +32,8 @@ typedef struct {
     pool pools[MAX_POOL];
     int n_pool;
     uint64_t done, total;
+    uint8_t *panel[2]; /* CT_PANEL_ROWS rows being filled, and as a panel; grown as tensors need */
+    size_t panel_cap[2];
 } filler;
 
 static int no_memory(const filler *f, carat_error *err) {
@@ -43,6 +45,26 @@ static int write_bytes(filler *f, const void *p, size_t n, carat_error *err) {
     f->done += n;
     if (f->o->progress && !f->o->progress(f->o->progress_ud, f->done, f->total)) {
         return CT_FAIL(err, CARAT_ECANCEL, "%s: interrupted", f->o->out);
+    }
+    return 0;
+}
+
+/* The next bytes of a tensor, given in rows. What lies as panels is collected until its rows make one: *filled bytes. */
+static int write_rows(filler *f, const ct_tensor *t, const uint8_t *p, size_t n, size_t *filled, carat_error *err) {
+    if (!t->panels) return write_bytes(f, p, n, err);
+    const size_t size = CT_PANEL_ROWS * ct_dtype_row_bytes(t->dtype, t->shape[t->rank - 1]);
+    for (int i = 0; i < 2; i++) {
+        if (!ct_grow((void **)&f->panel[i], &f->panel_cap[i], size, 1)) return no_memory(f, err);
+    }
+    while (n > 0) {
+        const size_t k = size - *filled < n ? size - *filled : n;
+        memcpy(f->panel[0] + *filled, p, k);
+        p += k;
+        n -= k;
+        *filled = (*filled + k) % size;
+        if (*filled) break;
+        cli_layout_pack(f->panel[1], f->panel[0], t, CT_PANEL_ROWS);
+        CT_TRY(write_bytes(f, f->panel[1], size, err));
     }
     return 0;
 }
@@ -68,11 +90,11 @@ static int fill_large(filler *f, const ct_tensor *t, float std, carat_error *err
     const pool *p = find_pool(f, t->dtype, std, err);
     if (!p) return CARAT_ENOMEM;
     const size_t block = ct_dtype_block_bytes(t->dtype), n_block = p->bytes / block;
-    size_t left = ct_dtype_row_bytes(t->dtype, t->n_elem);
+    size_t left = ct_dtype_row_bytes(t->dtype, t->n_elem), filled = 0;
     while (left > 0) {
         const size_t from = (size_t)(ct_rng_u64(&f->rng) % n_block) * block;
         const size_t n = p->bytes - from < left ? p->bytes - from : left;
-        CT_TRY(write_bytes(f, p->data + from, n, err));
+        CT_TRY(write_rows(f, t, p->data + from, n, &filled, err));
         left -= n;
     }
     return 0;
@@ -141,9 +163,10 @@ static int put_keys(ct_gguf_writer *w, const ct_config *c, const synth_opts *o, 
 static int write_all(filler *f, synth_list *l, carat_error *err) {
     CT_TRY(put_keys(f->w, &l->config, f->o, err));
     cli_recipe_assign(f->o->recipe, l->t, (size_t)l->n);
+    CT_TRY(cli_layout_assign(f->o->layout, l->t, (size_t)l->n, l->config.d_ple, err));
     for (int i = 0; i < l->n; i++) {
         const ct_tensor *t = &l->t[i];
-        CT_TRY(ct_gguf_put_tensor(f->w, t->name, t->dtype, t->rank, t->shape, err));
+        CT_TRY(cli_layout_put(f->w, t, err));
         f->total += ct_dtype_row_bytes(t->dtype, t->n_elem);
     }
     CT_TRY(ct_gguf_writer_begin(f->w, err));
@@ -165,6 +188,7 @@ int synth_write(synth_result *res, const synth_opts *o, carat_error *err) {
     }
     ct_gguf_writer_free(&f.w);
     for (int i = 0; i < f.n_pool; i++) ct_free(f.pools[i].data);
+    for (int i = 0; i < 2; i++) ct_free(f.panel[i]);
     ct_free(f.normal);
     ct_free(f.scaled);
     ct_free(l);

@@ -32,3 +32,7 @@ bool ct_dtype_parse(const char *name, ct_dtype *out) {
     }
     return false;
 }
+
+bool ct_dtype_has_panels(ct_dtype t) {
+    return t == CT_Q4_0 || t == CT_Q8_0 || t == CT_Q4_K || t == CT_Q5_K || t == CT_Q6_K;
+}

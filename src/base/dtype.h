@@ -34,6 +34,9 @@ typedef enum {
     CT_N_DTYPE
 } ct_dtype;
 
+/* Rows that lie side by side in a panel, the layout of the integer kernels (kernels/panel.h). */
+#define CT_PANEL_ROWS 16
+
 /* First CT_N_WEIGHT_DTYPE values are the ones a weight may have (I32, I64 are for data files only). */
 #define CT_N_WEIGHT_DTYPE CT_I32
 
@@ -46,5 +49,7 @@ size_t ct_dtype_block_bytes(ct_dtype t);
 size_t ct_dtype_row_bytes(ct_dtype t, int64_t n);
 /* Case-insensitive name ("q4_k", "Q4_K") to type; false when there is no such type. */
 bool ct_dtype_parse(const char *name, ct_dtype *out);
+/* Can rows of the type lie as panels? */
+bool ct_dtype_has_panels(ct_dtype t);
 
 #endif

@@ -10,6 +10,7 @@
 typedef struct ct_tensor {
     const char *name;           /* owned by the file that lists it */
     ct_dtype dtype;
+    bool panels;                /* rows lie as panels (kernels/panel.h): rank 2 or 3, shape[rank - 2] % CT_PANEL_ROWS == 0 */
     int rank;                   /* 0 (scalar) … CT_MAX_RANK */
     int64_t shape[CT_MAX_RANK]; /* slowest … fastest; unused entries are 1 */
     int64_t n_elem;             /* product of shape */

@@ -1,7 +1,7 @@
 /* Weights laid out for speed. Matrices whose type has an integer kernel are copied once, when the first session of a
  * model is made, from the mapped file into panels in anonymous memory (kernels/panel.h): the same number of bytes in
  * another order. The file's pages are released piece by piece as they are read, so no tensor is held twice. Matrices of
- * other types, and the embedding's rows (looked up one by one), stay in the file.
+ * other types, the embedding's rows (looked up one by one), and matrices that lie as panels in the file stay there.
  *
  * The output head of a model with tied embeddings is packed like any matrix; the rows for lookup stay mapped, and only
  * the few that a text touches become resident. */

@@ -68,17 +68,28 @@ static const char supported[] =
 #undef X
     ;
 
-uint32_t ct_gguf_number_of_dtype(ct_dtype t) {
+/* Our own numbers, "CT" above the number of the rows' type: to other engines an unknown type, which they refuse. */
+#define PANELS UINT32_C(0x43540000)
+#define PANELS_MASK UINT32_C(0xffff0000)
+
+uint32_t ct_gguf_number_of_dtype(ct_dtype t, bool panels) {
     uint32_t i = 0;
     while (i < N_TYPES && types[i].dtype != (int)t) i++;
-    return i;
+    return panels ? PANELS | i : i;
 }
 
-static int find_dtype(const ct_gguf_cursor *c, const char *name, uint32_t number, ct_dtype *out,
-                      carat_error *err) {
-    if (number < N_TYPES && types[number].dtype >= 0) {
-        *out = (ct_dtype)types[number].dtype;
-        return 0;
+static int find_dtype(const ct_gguf_cursor *c, uint32_t number, ct_tensor *t, carat_error *err) {
+    const char *name = t->name;
+    t->panels = (number & PANELS_MASK) == PANELS;
+    const uint32_t of_rows = t->panels ? number & ~PANELS_MASK : number;
+    if (of_rows < N_TYPES && types[of_rows].dtype >= 0) {
+        t->dtype = (ct_dtype)types[of_rows].dtype;
+        if (!t->panels || ct_dtype_has_panels(t->dtype)) return 0;
+    }
+    if (t->panels) {
+        return CT_FAIL(err, CARAT_EFORMAT,
+                       "%s: %.100s has type %s in panels (0x%08" PRIx32 "), expected panels of Q4_0, Q8_0, Q4_K, Q5_K or Q6_K",
+                       c->where, name, of_rows < N_TYPES ? types[of_rows].name : "unknown", number);
     }
     return CT_FAIL(err, CARAT_EFORMAT,
                    "%s: %.100s has type %s (%" PRIu32 "), which Carat does not read; supported:%s", c->where,
@@ -140,6 +151,18 @@ static int read_alignment(const ct_gguf_cursor *c, const ct_gguf_kvs *kvs, size_
     return 0;
 }
 
+/* A panel holds CT_PANEL_ROWS rows of one matrix, or of one expert's in a stack. */
+static int check_panels(const ct_gguf_cursor *c, const ct_tensor *t, carat_error *err) {
+    if (t->rank != 2 && t->rank != 3) {
+        return CT_FAIL(err, CARAT_EFORMAT, "%s: %.100s lies as panels and has rank %d, expected 2 or 3", c->where, t->name, t->rank);
+    }
+    if (t->shape[t->rank - 2] % CT_PANEL_ROWS != 0) {
+        return CT_FAIL(err, CARAT_EFORMAT, "%s: %.100s lies as panels and has %" PRId64 " rows, expected a multiple of %d",
+                       c->where, t->name, t->shape[t->rank - 2], CT_PANEL_ROWS);
+    }
+    return 0;
+}
+
 static int read_shape(ct_gguf_cursor *c, ct_tensor *t, uint32_t rank, carat_error *err) {
     t->rank = (int)rank;
     t->n_elem = 1;
@@ -183,7 +206,8 @@ static int read_tensor(ct_gguf *g, ct_gguf_cursor *c, uint64_t i, ct_tensor *t, 
                        t->name);
     }
     CT_TRY(read_shape(c, t, rank, err));
-    CT_TRY(find_dtype(c, t->name, ct_load_u32(c->p), &t->dtype, err));
+    CT_TRY(find_dtype(c, ct_load_u32(c->p), t, err));
+    if (t->panels) CT_TRY(check_panels(c, t, err));
     t->offset = ct_load_u64(c->p + 4);
     c->p += 12;
     const int64_t row = t->shape[t->rank - 1], block = ct_dtype_block_len(t->dtype);

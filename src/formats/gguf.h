@@ -1,5 +1,6 @@
 /* GGUF v2 and v3, one file or a split set: key/values and tensor directory of memory-mapped files.
  * Every count, length, offset and type is checked before use; nothing in a key or tensor is trusted.
+ * Tensors may lie as panels (ct_tensor.panels), under type numbers of our own: 0x43540000 | the number of the type.
  * REF: the GGUF description in llama.cpp's docs (little-endian; alignment general.alignment, default 32). */
 #ifndef CT_FORMATS_GGUF_H
 #define CT_FORMATS_GGUF_H

@@ -27,8 +27,8 @@ int ct_gguf_read_name(ct_gguf_cursor *c, ct_str *out, size_t max, const char *wh
                       carat_error *err);
 /* Read n key/values, all bounds checked, keys copied to arena. */
 int ct_gguf_read_kvs(ct_gguf_cursor *c, ct_gguf_kvs *kvs, uint64_t n, ct_arena *arena, carat_error *err);
-/* GGUF's number of a type we can write. */
-uint32_t ct_gguf_number_of_dtype(ct_dtype t);
+/* GGUF's number of a type we can write, or ours of its panels. */
+uint32_t ct_gguf_number_of_dtype(ct_dtype t, bool panels);
 
 /* As ct_gguf_open, for a file that lies in memory (kept until close); `where` names it. Split sets: EINVAL. */
 int ct_gguf_open_memory(ct_gguf **out, const void *data, size_t size, const char *where, carat_error *err);

@@ -170,8 +170,8 @@ void ct_gguf_put_copy(ct_gguf_writer *w, const ct_gguf_kv *kv) {
     }
 }
 
-int ct_gguf_put_tensor(ct_gguf_writer *w, const char *name, ct_dtype t, int rank, const int64_t *shape,
-                       carat_error *err) {
+static int put_tensor(ct_gguf_writer *w, const char *name, ct_dtype t, bool panels, int rank, const int64_t *shape,
+                      carat_error *err) {
     const size_t len = strlen(name);
     if (w->begun) return CT_FAIL(err, CARAT_EINVAL, "%s: tensor %.100s put after begin", w->path, name);
     if (len == 0 || len > CT_MAX_NAME || ct_names_find(&w->names, name, len) != CT_NAMES_ABSENT) {
@@ -181,7 +181,11 @@ int ct_gguf_put_tensor(ct_gguf_writer *w, const char *name, ct_dtype t, int rank
     if ((unsigned)t >= CT_N_DTYPE || rank < 1 || rank > CT_MAX_RANK) {
         return CT_FAIL(err, CARAT_EINVAL, "%s: tensor %.100s: type %d rank %d", w->path, name, (int)t, rank);
     }
-    ct_tensor e = {.dtype = t, .rank = rank, .n_elem = 1};
+    if (panels && (!ct_dtype_has_panels(t) || rank < 2 || rank > 3 || shape[rank - 2] % CT_PANEL_ROWS != 0)) {
+        return CT_FAIL(err, CARAT_EINVAL, "%s: tensor %.100s: type %s rank %d cannot lie as panels, or its rows are no multiple of %d",
+                       w->path, name, ct_dtype_name(t), rank, CT_PANEL_ROWS);
+    }
+    ct_tensor e = {.dtype = t, .panels = panels, .rank = rank, .n_elem = 1};
     for (int d = 0; d < rank; d++) {
         if (shape[d] <= 0 || shape[d] > INT64_MAX / e.n_elem) {
             return CT_FAIL(err, CARAT_EINVAL, "%s: tensor %.100s: dimension %d is %" PRId64, w->path, name, d,
@@ -204,6 +208,16 @@ int ct_gguf_put_tensor(ct_gguf_writer *w, const char *name, ct_dtype t, int rank
     }
     w->tensor[w->n_tensor++] = e;
     return 0;
+}
+
+int ct_gguf_put_tensor(ct_gguf_writer *w, const char *name, ct_dtype t, int rank, const int64_t *shape,
+                       carat_error *err) {
+    return put_tensor(w, name, t, false, rank, shape, err);
+}
+
+int ct_gguf_put_panels(ct_gguf_writer *w, const char *name, ct_dtype t, int rank, const int64_t *shape,
+                       carat_error *err) {
+    return put_tensor(w, name, t, true, rank, shape, err);
 }
 
 /* ---- the file ----------------------------------------------------------------------------------------- */
@@ -314,7 +328,7 @@ static bool encode_directory(ct_gguf_writer *w, bytes *b) {
         for (int d = t->rank - 1; d >= 0; d--) {
             if (!append_u64(b, (uint64_t)t->shape[d])) return false;
         }
-        if (!append_u32(b, ct_gguf_number_of_dtype(t->dtype)) || !append_u64(b, offset)) return false;
+        if (!append_u32(b, ct_gguf_number_of_dtype(t->dtype, t->panels)) || !append_u64(b, offset)) return false;
         const uint64_t padded = t->bytes + (w->align - t->bytes % w->align) % w->align;
         if (padded < t->bytes || offset > UINT64_MAX - padded) return false;
         offset += padded;

@@ -26,6 +26,8 @@ void ct_gguf_put_arr_bool(ct_gguf_writer *w, const char *key, const bool *v, siz
 void ct_gguf_put_copy(ct_gguf_writer *w, const ct_gguf_kv *kv);
 /* shape: slowest first (flipped here); n_elem in the last dimension a multiple of the block length. */
 int ct_gguf_put_tensor(ct_gguf_writer *w, const char *name, ct_dtype t, int rank, const int64_t *shape, carat_error *err);
+/* As ct_gguf_put_tensor, for a tensor whose data comes as panels: see ct_tensor.panels for what can. */
+int ct_gguf_put_panels(ct_gguf_writer *w, const char *name, ct_dtype t, int rank, const int64_t *shape, carat_error *err);
 
 /* Write header, keys, directory. */
 int ct_gguf_writer_begin(ct_gguf_writer *w, carat_error *err);

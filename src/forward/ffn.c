@@ -7,7 +7,7 @@ static void mlp(ct_forward *f, int il, int r0, int n) {
     const ct_layer_weights *w = &f->w->layer[il];
     const size_t d = (size_t)f->cfg->d_model, ff = (size_t)f->cfg->layer[il].d_ff, r = (size_t)r0;
     /* Integer kernels take the hidden values as tiles. */
-    uint8_t *tiles = w->ffn_down.panels ? f->gate_tiles : NULL;
+    uint8_t *tiles = ct_in_integers(f, &w->ffn_down) ? f->gate_tiles : NULL;
     float *hidden = tiles ? NULL : f->gate + r * ff;
     const ct_linear in = {.y = hidden, .w = &w->ffn_gate, .x = f->xn + r * d, .n_tok = n - r0,
                           .up = &w->ffn_up, .y_tiles = tiles};

@@ -71,7 +71,7 @@ typedef struct ct_forward {
     float *logits;             /* [n_logits, n_vocab] */
     int n_op;                  /* most products of a parallel region */
     int64_t *op_item;          /* [n_op] first work item of each */
-    const uint8_t **op_xq;     /* [n_op] its input as integer tiles, NULL where its weights are rows */
+    const uint8_t **op_xq;     /* [n_op] its input as integer tiles, NULL where its product is in f32 */
     uint8_t *xq;               /* integer tiles of the inputs of one region */
     float *scratch;            /* [n_threads, scratch_stride] decoded rows */
     size_t scratch_stride;

@@ -22,6 +22,8 @@ struct ct_linear {
     const uint8_t *x_tiles;
 };
 
+/* Is the product with w one of integers? Level ref has none: it takes panels as the rows they hold. */
+bool ct_in_integers(const ct_forward *f, const ct_matrix *w);
 /* Run up to f->n_op products in one parallel region. */
 void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op);
 /* Floats of a thread's scratch for the gated halves of up to n_tok tokens. */

@@ -1,7 +1,7 @@
 /* Matrix products over the thread pool. Items are fixed row ranges of the outputs: which thread computes one, and with
  * how many others, changes no bit of it.
  *
- * Products over panels read their input as integer tiles (kernels/panel.h). Products of one call that share an input
+ * Integer products over panels read their input as integer tiles (kernels/panel.h). Products of one call that share an input
  * share its tiles; many rows are quantised in parallel, few by the caller. */
 #include <string.h>
 
@@ -20,6 +20,8 @@ typedef struct {
     const ct_linear *op;
     int n_op;
 } linear_job;
+
+bool ct_in_integers(const ct_forward *f, const ct_matrix *w) { return w->panels && f->k->matmul_panel[w->dtype]; }
 
 static int n_plane(const ct_linear *op) { return op->fine ? 2 : 1; }
 
@@ -57,8 +59,9 @@ static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq,
         .scratch = f->scratch + (size_t)thread * f->scratch_stride,
         .xq = xq,
         .n_plane = n_plane(op),
+        .panels = w->panels,
     };
-    (w->panels ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
+    (ct_in_integers(f, w) ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
 }
 
 /* Rows of the gated half of a feed-forward, through scratch that stays in the cache. */
@@ -96,8 +99,8 @@ static int64_t step_rows(const ct_linear *op) {
 }
 
 int64_t ct_linear_gated_floats(int n_tok) {
-    const int64_t rows = CT_X_BLOCK + ITEM_MACS / CT_X_BLOCK; /* grain's most, for the narrowest input */
-    return 2 * (n_tok * (int64_t)CT_X_BLOCK + rows + STREAM_ROWS);
+    /* Of n_tok rows, grain() takes n_tok * CT_X_BLOCK values and for the narrowest of inputs ITEM_MACS / 2 more. */
+    return 2 * (n_tok * (int64_t)CT_X_BLOCK + ITEM_MACS / 2 + STREAM_ROWS);
 }
 
 /* Items [begin, end): of each product they touch, one piece. */
@@ -130,7 +133,7 @@ static void quantize_item(void *ud, int64_t item, int thread) {
     f->k->quantize(tile, op->x + (size_t)t0 * (size_t)d, (size_t)d, n, d, n_plane(op));
 }
 
-/* Give every product over panels its tiles: f->op_xq. */
+/* Give every integer product its tiles: f->op_xq. */
 static void quantize_inputs(ct_forward *f, const ct_linear *op, int n_op) {
     linear_job job = {f, op, n_op};
     size_t used = 0;
@@ -139,7 +142,7 @@ static void quantize_inputs(ct_forward *f, const ct_linear *op, int n_op) {
         const ct_linear *last = i ? &op[i - 1] : NULL;
         f->op_item[i] = n_item;
         f->op_xq[i] = op[i].x_tiles;
-        if (op[i].x_tiles || !op[i].n_tok || !(op[i].w->panels || (op[i].up && op[i].up->panels))) continue;
+        if (op[i].x_tiles || !op[i].n_tok || !(ct_in_integers(f, op[i].w) || (op[i].up && ct_in_integers(f, op[i].up)))) continue;
         if (last && f->op_xq[i - 1] && last->x == op[i].x && last->n_tok == op[i].n_tok && last->fine == op[i].fine) {
             f->op_xq[i] = f->op_xq[i - 1];
             continue;

@@ -100,11 +100,11 @@ static void add_item(void *ud, int64_t item, int thread) {
 /* Where the hidden values of the pairs from `at` on lie: as integer tiles, or where the experts' type has no panels as
  * f32; the other is NULL. */
 static float *hidden(const ct_forward *f, const ct_layer_weights *w, int at) {
-    return w->ffn_down_exps.panels ? NULL : f->moe_gate + (size_t)at * (size_t)f->cfg->d_ff_expert;
+    return ct_in_integers(f, &w->ffn_down_exps) ? NULL : f->moe_gate + (size_t)at * (size_t)f->cfg->d_ff_expert;
 }
 
 static uint8_t *hidden_tiles(const ct_forward *f, const ct_layer_weights *w, int at) {
-    return w->ffn_down_exps.panels ? f->gate_tiles + ct_x_bytes(at, f->cfg->d_ff_expert, 1) : NULL;
+    return ct_in_integers(f, &w->ffn_down_exps) ? f->gate_tiles + ct_x_bytes(at, f->cfg->d_ff_expert, 1) : NULL;
 }
 
 /* Experts [*e, …) until the buffers are full; *e becomes the next one. */

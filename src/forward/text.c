@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "forward/forward_int.h"
+#include "kernels/panel.h"
 #include "quant/quant.h"
 
 void ct_tap(const ct_forward *f, int il, const char *name, const float *x, int n, int d) {
@@ -22,6 +23,16 @@ void ct_tap(const ct_forward *f, int il, const char *name, const float *x, int n
     f->tap(f->tap_ud, full, x, f->pos, n, d);
 }
 
+/* A token's row as it lies in rows: gathered where the table lies as panels. */
+static const uint8_t *embedding_row(const ct_forward *f, int32_t tok) {
+    const ct_matrix *e = &f->w->token_embd;
+    if (!e->panels) return e->data + (size_t)tok * e->row_bytes;
+    uint8_t *row = (uint8_t *)f->scratch; /* as wide as any input in f32 */
+    const size_t panel = (size_t)(tok / CT_PANEL_ROWS) * CT_PANEL_ROWS;
+    ct_panel_row(row, e->dtype, e->data + panel * e->row_bytes, tok % CT_PANEL_ROWS, e->row_bytes);
+    return row;
+}
+
 /* x[r] = E[tok[r]] * sqrt(d_model). The scale stays f32; transformers rounds it to the weights' type, which is the same
  * for f32 weights and up to 0.25% away for bf16 (gemma4-spec 2.2, docs/correctness.md). */
 static void embed(ct_forward *f, const int32_t *tok, int n) {
@@ -29,7 +40,7 @@ static void embed(ct_forward *f, const int32_t *tok, int n) {
     const ct_decode_fn decode = ct_quant_decoder(e->dtype);
     for (int r = 0; r < n; r++) {
         float *x = f->x + (size_t)r * (size_t)e->d_in;
-        decode(x, e->data + (size_t)tok[r] * e->row_bytes, e->d_in);
+        decode(x, embedding_row(f, tok[r]), e->d_in);
         f->k->scale(x, f->cfg->embd_scale, x, e->d_in);
     }
 }

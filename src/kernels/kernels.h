@@ -42,6 +42,7 @@ typedef struct {
     float *scratch;      /* matmul: ct_matmul_scratch(d_in) floats, of the calling thread */
     const uint8_t *xq;   /* matmul_panel */
     int n_plane;         /* of xq: 1 or 2 */
+    bool panels;         /* matmul: w lies as panels, which only level ref is given */
 } ct_matmul;
 
 /* Floats of scratch that matmul needs for rows of d_in values. */

@@ -1,4 +1,5 @@
-/* Rows to panels. A block type is a few runs of equal units (panel.h); packing is the transposition of each. */
+/* Rows to panels, and a row back. A block type is a few runs of equal units (panel.h); packing is the transposition of
+ * each. */
 #include "kernels/panel.h"
 
 #include <string.h>
@@ -46,6 +47,20 @@ void ct_panel_pack(uint8_t *panel, ct_dtype t, const uint8_t *rows, size_t row_b
         for (int i = 0; i < f->n_run; i++) {
             pack_run(panel + (at + in) * CT_PANEL_ROWS, rows + at + in, row_bytes, n_row, &f->r[i]);
             in += (size_t)f->r[i].n * f->r[i].size;
+        }
+    }
+}
+
+void ct_panel_row(uint8_t *row, ct_dtype t, const uint8_t *panel, int r, size_t row_bytes) {
+    const block_form *f = &forms[t];
+    const size_t block = ct_dtype_block_bytes(t);
+    for (size_t at = 0; at < row_bytes; at += block) {
+        size_t in = 0; /* of the block */
+        for (int i = 0; i < f->n_run; i++) {
+            const size_t size = f->r[i].size;
+            const uint8_t *s = panel + (at + in) * CT_PANEL_ROWS + (size_t)r * size;
+            for (int u = 0; u < f->r[i].n; u++) memcpy(row + at + in + (size_t)u * size, s + (size_t)u * CT_PANEL_ROWS * size, size);
+            in += (size_t)f->r[i].n * size;
         }
     }
 }

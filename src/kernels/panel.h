@@ -24,11 +24,10 @@
 
 #include "base/dtype.h"
 
-#define CT_PANEL_ROWS 16
 #define CT_X_BLOCK 32
 #define CT_X_TINY 1e-30f
 
-/* Can rows of the type be laid out as panels? */
+/* Can rows of the type be laid out as panels? ct_dtype_has_panels, as this room knows it. */
 bool ct_panel_has(ct_dtype t);
 /* d_out rows of row_bytes each as panels: bytes, the last panel whole. */
 static inline size_t ct_panel_bytes(int64_t d_out, size_t row_bytes) {
@@ -36,6 +35,8 @@ static inline size_t ct_panel_bytes(int64_t d_out, size_t row_bytes) {
 }
 /* One panel from n_row (1 to 16) consecutive rows of d_in values, row_bytes apart. panel: 16 * row_bytes. */
 void ct_panel_pack(uint8_t *panel, ct_dtype t, const uint8_t *rows, size_t row_bytes, int n_row);
+/* Row r (0 to 15) of a panel back as it lies in rows: row: row_bytes. */
+void ct_panel_row(uint8_t *row, ct_dtype t, const uint8_t *panel, int r, size_t row_bytes);
 
 /* Bytes of one token's block. */
 #define CT_X_BLOCK_BYTES(n_plane) (CT_X_BLOCK * (n_plane) + 16)

@@ -71,7 +71,16 @@ static int bind_matrix(const binder *b, ct_matrix *m, const char *name, bool req
     }
     m->expert_bytes = n_expert ? (size_t)m->d_out * m->row_bytes : 0;
     m->data = t->data;
+    m->panels = t->panels;
     return 0;
+}
+
+/* A matrix that is used in parts of `part` rows: panels must not straddle their borders. */
+static int check_parts(const binder *b, const ct_matrix *m, const char *name, int64_t part) {
+    if (!m->panels || part % CT_PANEL_ROWS == 0) return 0;
+    return CT_FAIL(b->err, CARAT_EMODEL,
+                   "tensor %s lies as panels and is used in parts of %" PRId64 " rows, expected a multiple of %d (carat cut --layout rows)",
+                   name, part, CT_PANEL_ROWS);
 }
 
 /* f32 copy of a vector; only float types make sense for norms. */
@@ -214,6 +223,7 @@ static int bind_experts(const binder *b, int il) {
     const bool apart = b->s->gguf && layer_has(b, il, N_ffn_gate_exps);
     CT_TRY(bind_matrix(b, &fused, NAME(ffn_gate_up_exps), !apart, 2 * ff, d, n_e, CARAT_ROLE_EXPERTS));
     if (fused.data) {
+        CT_TRY(check_parts(b, &fused, NAME(ffn_gate_up_exps), ff));
         fused.d_out = ff;
         w->ffn_gate_exps = w->ffn_up_exps = fused;
         w->ffn_up_exps.data += (size_t)ff * fused.row_bytes;
@@ -362,9 +372,13 @@ static int bind_ple(const binder *b) {
         return CT_FAIL(b->err, CARAT_EMODEL, "tensor %s has %" PRId64 " rows, expected one for each of %d tokens", n,
                        w->per_layer_token_embd.d_out, c->n_vocab);
     }
+    if (w->per_layer_token_embd.panels) {
+        return CT_FAIL(b->err, CARAT_EMODEL, "tensor %s lies as panels, expected rows: they are read one by one (carat cut --layout rows)", n);
+    }
     CT_TRY(bind_matrix(b, &w->per_layer_model_proj,
                        top_name(b, n, "per_layer_model_proj.weight", "per_layer_model_projection.weight"), true, row, c->d_model, 0,
                        CARAT_ROLE_PLE_PROJ));
+    CT_TRY(check_parts(b, &w->per_layer_model_proj, n, c->d_ple));
     return bind_vector(b, &w->per_layer_proj_norm,
                        top_name(b, n, "per_layer_proj_norm.weight", "per_layer_projection_norm.weight"), true, c->d_ple, false);
 }

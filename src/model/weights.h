@@ -14,7 +14,7 @@ typedef struct {
     int64_t d_out, d_in;     /* [d_out, d_in] */
     size_t row_bytes;
     size_t expert_bytes;     /* from one expert's matrix to the next, 0 for plain matrices */
-    bool panels;             /* rows lie as panels (kernels/panel.h), not one after the other */
+    bool panels;             /* rows lie as panels (kernels/panel.h), not one after the other: packed, or so in the file */
 } ct_matrix;
 
 typedef struct {

@@ -32,6 +32,22 @@ refused 2 "--out FILE is missing" cut "$MODEL" --type q4_0
 refused 2 "is a folder" synth e2b --out "$TMP"
 check "no temporary file" nothing_at "$TMP.tmp"
 
+# Layout: types are kept, the way back gives the same bytes, and the listing says how a tensor lies.
+carat cut "$TMP/a.gguf" --layout panels --out "$TMP/p.gguf"
+check "cut --layout panels" status 0
+check "says that types are kept" out_has "types kept"
+check "says that panels are carat's own" out_has "only carat reads"
+carat inspect "$TMP/p.gguf" --tensors
+check "inspect shows panels" out_has "Q8_0 panels"
+carat run "$TMP/p.gguf" -p x -n 4 --temp 0 && cp "$TMP/out" "$TMP/of_panels"
+carat run "$TMP/a.gguf" -p x -n 4 --temp 0
+check "the same answer" cmp "$TMP/out" "$TMP/of_panels"
+carat cut "$TMP/p.gguf" --layout rows --out "$TMP/r.gguf" --json
+check "layout in JSON" equal "$(json layout) $(json type) $(json panels)" "rows kept 0"
+check "back to the same bytes" cmp "$TMP/r.gguf" "$TMP/a.gguf"
+refused 2 "--type TYPE is missing" cut "$MODEL" --layout panels --out "$TMP/x.gguf"
+refused 2 "--layout" cut "$TMP/a.gguf" --layout columns --out "$TMP/x.gguf"
+
 # A full disk, as far as a test can have one: the file may not grow beyond 50 KiB.
 full() { (ulimit -f 100; "$CARAT" "$@" >"$TMP/out" 2>"$TMP/err" </dev/null); rc=$? args=$*; }
 for verb in "cut $MODEL" "synth e2b"; do

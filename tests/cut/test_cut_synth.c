@@ -208,12 +208,16 @@ static const synth_variant tiny = {
     .d_ple = 32,
 };
 
-static int write_tiny(const char *path, const char *recipe, uint64_t seed, synth_progress_fn progress,
+static int write_laid(const char *path, const char *recipe, cli_layout layout, uint64_t seed, synth_progress_fn progress,
                       synth_result *r) {
-    const synth_opts o = {
-        .variant = &tiny, .recipe = cli_recipe_find(recipe), .out = path, .seed = seed, .progress = progress};
+    const synth_opts o = {.variant = &tiny, .recipe = cli_recipe_find(recipe), .layout = layout, .out = path, .seed = seed,
+                          .progress = progress};
     carat_error err;
     return synth_write(r, &o, &err);
+}
+
+static int write_tiny(const char *path, const char *recipe, uint64_t seed, synth_progress_fn progress, synth_result *r) {
+    return write_laid(path, recipe, CLI_LAYOUT_ROWS, seed, progress, r);
 }
 
 static double rms_of(const ct_tensor *t) {
@@ -285,6 +289,38 @@ static void file__follows_from_the_seed(void **state) {
     for (int i = 0; i < 3; i++) ct_free(text[i]);
 }
 
+static void file__holds_the_same_values_in_either_layout(void **state) {
+    (void)state;
+    char a[128], b[128];
+    carat_error err;
+    synth_result r;
+    ct_gguf *rows, *panels;
+    int n = 0;
+    assert_int_equal(write_tiny(in_dir(a, "a.gguf"), "q4_0", 1, NULL, &r), 0);
+    assert_int_equal(write_laid(in_dir(b, "b.gguf"), "q4_0", CLI_LAYOUT_PANELS, 1, NULL, &r), 0);
+    assert_int_equal(ct_gguf_open(&rows, a, &err), 0);
+    assert_int_equal(ct_gguf_open(&panels, b, &err), 0);
+    for (size_t i = 0; i < ct_gguf_n_tensor(rows); i++) {
+        const ct_tensor *t = ct_gguf_tensor_at(rows, i), *u = ct_gguf_tensor_at(panels, i);
+        uint8_t *back = malloc(t->bytes);
+        assert_string_equal(t->name, u->name);
+        assert_true(t->dtype == u->dtype && t->bytes == u->bytes && !t->panels);
+        memcpy(back, u->data, u->bytes);
+        if (u->panels) cli_layout_unpack(back, u->data, u, u->n_elem / u->shape[u->rank - 1]);
+        assert_memory_equal(back, t->data, t->bytes);
+        assert_int_equal(u->panels, t->dtype == CT_Q4_0 && strcmp(t->name, "per_layer_token_embd.weight") != 0);
+        n += u->panels;
+        free(back);
+    }
+    assert_true(n > 20);
+    ct_gguf_close(&rows);
+    ct_gguf_close(&panels);
+    unlink(b);
+    assert_int_equal(write_laid(b, "bf16", CLI_LAYOUT_PANELS, 1, NULL, &r), CARAT_EUNSUPPORTED);
+    assert_false(ct_path_exists(b));
+    unlink(a);
+}
+
 static bool stop_half_way(void *ud, uint64_t done, uint64_t total) { return (void)ud, done < total / 2; }
 
 static void file__leaves_nothing_behind_when_stopped(void **state) {
@@ -309,6 +345,7 @@ int main(void) {
         cmocka_unit_test(vocab__special_tokens_have_their_published_ids),
         cmocka_unit_test(file__holds_what_was_asked_for),
         cmocka_unit_test(file__follows_from_the_seed),
+        cmocka_unit_test(file__holds_the_same_values_in_either_layout),
         cmocka_unit_test(file__leaves_nothing_behind_when_stopped),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);

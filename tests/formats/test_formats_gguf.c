@@ -207,7 +207,7 @@ static void gguf__reads_every_tensor_type(void **state) {
     (void)state;
     for (int d = 0; d < CT_N_DTYPE; d++) {
         char line[200];
-        snprintf(line, sizeof line, "h:3,1,0 t:x,%u,0,512,2 p:32 z:%zu", (unsigned)ct_gguf_number_of_dtype((ct_dtype)d),
+        snprintf(line, sizeof line, "h:3,1,0 t:x,%u,0,512,2 p:32 z:%zu", (unsigned)ct_gguf_number_of_dtype((ct_dtype)d, false),
                  2 * ct_dtype_row_bytes((ct_dtype)d, 512));
         uint8_t *mem;
         ct_gguf *g = open_line(line, &mem);
@@ -216,6 +216,19 @@ static void gguf__reads_every_tensor_type(void **state) {
         ct_gguf_close(&g);
         free(mem);
     }
+}
+
+/* Panels of Q8_0 and of a stack of Q4_0: as many bytes as in rows. */
+static void gguf__reads_panels_under_numbers_of_its_own(void **state) {
+    (void)state;
+    uint8_t *mem;
+    ct_gguf *g = open_line("h:3,3,0 t:a,0x43540008,0,32,48 t:b,0x43540002,1632,64,16,3 t:c,8,3360,32,16 p:32 z:3904", &mem);
+    const ct_tensor *a = ct_gguf_tensor(g, "a"), *b = ct_gguf_tensor(g, "b"), *c = ct_gguf_tensor(g, "c");
+    assert_true(a->panels && a->dtype == CT_Q8_0 && a->bytes == 48 * 34);
+    assert_true(b->panels && b->dtype == CT_Q4_0 && b->rank == 3 && b->bytes == 3 * 16 * 2 * 18);
+    assert_true(!c->panels && c->dtype == CT_Q8_0 && c->bytes == 16 * 34);
+    ct_gguf_close(&g);
+    free(mem);
 }
 
 static void gguf__type_numbers_are_ggml_s(void **state) {
@@ -227,7 +240,7 @@ static void gguf__type_numbers_are_ggml_s(void **state) {
                 {CT_Q8_0, 8},  {CT_Q2_K, 10}, {CT_Q3_K, 11}, {CT_Q4_K, 12}, {CT_Q5_K, 13},   {CT_Q6_K, 14},
                 {CT_IQ4_NL, 20}, {CT_IQ4_XS, 23}, {CT_I32, 26}, {CT_I64, 27}, {CT_BF16, 30}};
     for (size_t i = 0; i < sizeof want / sizeof want[0]; i++) {
-        assert_int_equal(ct_gguf_number_of_dtype(want[i].t), want[i].number);
+        assert_int_equal(ct_gguf_number_of_dtype(want[i].t, false), want[i].number);
     }
     assert_int_equal(sizeof want / sizeof want[0], CT_N_DTYPE);
 }
@@ -405,6 +418,7 @@ int main(void) {
         cmocka_unit_test(gguf__turns_dimensions_round),
         cmocka_unit_test(gguf__reads_every_tensor_type),
         cmocka_unit_test(gguf__type_numbers_are_ggml_s),
+        cmocka_unit_test(gguf__reads_panels_under_numbers_of_its_own),
         cmocka_unit_test(gguf__follows_the_alignment_key),
         cmocka_unit_test(gguf__accepts_odd_but_legal_files),
         cmocka_unit_test(gguf__finds_thousands_of_names),

@@ -136,6 +136,39 @@ static void writer__round_trips_every_type(void **state) {
     ct_gguf_close(&g);
 }
 
+static void writer__marks_panels(void **state) {
+    (void)state;
+    static const struct {
+        ct_dtype t;
+        unsigned number;
+    } want[] = {{CT_Q4_0, 0x43540002}, {CT_Q8_0, 0x43540008}, {CT_Q4_K, 0x4354000c}, {CT_Q5_K, 0x4354000d}, {CT_Q6_K, 0x4354000e}};
+    const int64_t shape[] = {2, 16, 256}, odd[] = {2, 24, 256};
+    for (int d = 0; d < CT_N_DTYPE; d++) {
+        carat_error err = {0};
+        ct_gguf_writer *w;
+        ct_gguf *g;
+        size_t i = 0;
+        while (i < 5 && want[i].t != (ct_dtype)d) i++;
+        assert_int_equal(ct_gguf_writer_new(&w, path, &err), 0);
+        assert_int_equal(ct_gguf_put_panels(w, "x", (ct_dtype)d, 3, shape, &err), i < 5 ? 0 : CARAT_EINVAL);
+        assert_int_equal(ct_gguf_put_panels(w, "y", (ct_dtype)d, 3, odd, &err), CARAT_EINVAL);
+        assert_int_equal(ct_gguf_put_panels(w, "y", (ct_dtype)d, 1, shape + 2, &err), CARAT_EINVAL);
+        if (i < 5) {
+            const size_t n = 32 * ct_dtype_row_bytes((ct_dtype)d, 256);
+            uint8_t *data = calloc(n, 1);
+            assert_int_equal(ct_gguf_number_of_dtype((ct_dtype)d, true), want[i].number);
+            assert_int_equal(ct_gguf_writer_begin(w, &err), 0);
+            assert_int_equal(ct_gguf_write(w, data, n, &err), 0);
+            assert_int_equal(ct_gguf_writer_finish(w, &err), 0);
+            assert_int_equal(ct_gguf_open(&g, path, &err), 0);
+            assert_true(ct_gguf_tensor(g, "x")->panels && ct_gguf_tensor(g, "x")->bytes == n);
+            ct_gguf_close(&g);
+            free(data);
+        }
+        ct_gguf_writer_free(&w);
+    }
+}
+
 /* Copying every key of a file of all 13 types gives the same keys; split keys stay behind. */
 static void writer__copies_keys_as_they_are(void **state) {
     (void)state;
@@ -336,6 +369,7 @@ static void writer__refuses_what_is_not_a_file(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(writer__round_trips_every_type, make_dir, drop_dir),
+        cmocka_unit_test_setup_teardown(writer__marks_panels, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(writer__copies_keys_as_they_are, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(writer__leaves_nothing_when_discarded, make_dir, drop_dir),
         cmocka_unit_test_setup_teardown(writer__two_at_once_do_not_collide, make_dir, drop_dir),

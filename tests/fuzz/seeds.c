@@ -19,9 +19,10 @@ int seed_gguf(craft *out, int i) {
         "h:2,4,3 k:nest,9 d:9 q:3 d:8 q:2 s:ab s:c d:9 q:1 d:7 q:2 b:1 b:0 d:4 q:0 k:bools,9 d:7 q:5 b:0 b:1 b:1 b:0 b:1 "
         "k:f,9 d:6 q:4 f:1 f:2 f:3 f:4 t:a,1,0,3,2,2,1 t:b,30,32,8 t:c,2,64,32 t:d,27,96,2 p:32 z:24 p:32 z:16 p:32 z:18 "
         "p:32 z:16",
+        "h:3,3,0 t:p,0x43540008,0,32,48 t:q,0x43540002,1632,64,16,3 t:r,8,3360,32,16 p:32 z:3904",
         "h:3,0,4 k:split.no,2 w:0 k:split.count,2 w:1 k:split.tensors.count,5 d:0 k:name,8 s:text",
     };
-    return lines(out, line, 3, i);
+    return lines(out, line, 4, i);
 }
 
 int seed_safetensors(craft *out, int i) {
@@ -105,6 +106,7 @@ typedef struct {
     int n;
     bool hf;
     bool quantised; /* matrices in block formats where their rows allow it */
+    bool panels;    /* and as panels, where that can be */
 } model;
 
 /* name: printf format with one %d for il (ignored where the name has none). Dimensions slowest first, 0 ends. */
@@ -119,6 +121,7 @@ static void tensor(model *m, const char *name, int il, int a, int b, int c) {
         size_t bytes; /* a block of 32 */
     } block[] = {{8, 34}, {2, 18}, {20, 18}, {7, 24}};
     const int q = m->quantised && rank > 1 && dim[rank - 1] % 32 == 0 ? m->n % 4 : -1;
+    const int panels = m->panels && (q == 0 || q == 1) && dim[rank - 2] % 16 == 0 ? 0x43540000 : 0;
     if (q >= 0) n = n / 4 / 32 * block[q].bytes;
 #if defined(__GNUC__)
 #pragma GCC diagnostic push
@@ -138,7 +141,7 @@ static void tensor(model *m, const char *name, int il, int a, int b, int c) {
         snprintf(line, sizeof line, "],\"data_offsets\":[%zu,%zu]}", m->data.n, m->data.n + n);
         craft_bytes(&m->dir, line, strlen(line));
     } else {
-        int at = snprintf(line, sizeof line, "t:%s,%d,%zu", full, q < 0 ? 0 : block[q].number, m->data.n);
+        int at = snprintf(line, sizeof line, "t:%s,%d,%zu", full, q < 0 ? 0 : block[q].number | panels, m->data.n);
         for (int d = rank - 1; d >= 0; d--) at += snprintf(line + at, sizeof line - (size_t)at, ",%d", dim[d]);
         craft_line(&m->dir, line);
     }
@@ -154,7 +157,7 @@ static void tensor(model *m, const char *name, int il, int a, int b, int c) {
 typedef struct {
     int n_layer, shared, d_ple, n_expert, n_vocab;
     bool scale; /* Gemma 4's layer scalars */
-    bool quantised;
+    bool quantised, panels;
 } dims;
 
 enum { D = 32, HEAD = 16, N_HEAD = 2, FF = 32, FFE = 16 };
@@ -191,7 +194,7 @@ static void gguf_layer(model *m, const dims *x, int il) {
 }
 
 static void gguf_model(craft *out, const dims *x, int n_key, const char *keys) {
-    model m = {.quantised = x->quantised};
+    model m = {.quantised = x->quantised, .panels = x->panels};
     char line[64];
     tensor(&m, "token_embd.weight", 0, x->n_vocab, D, 0);
     tensor(&m, "output_norm.weight", 0, D, 0, 0);
@@ -218,8 +221,8 @@ static void gguf_model(craft *out, const dims *x, int n_key, const char *keys) {
 #define N_COMMON 8
 
 int seed_model_gguf(craft *out, int i) {
-    static const dims ple = {3, 1, 16, 0, 13, true, false}, moe = {2, 0, 0, 4, 13, true, true},
-                      three = {2, 0, 0, 0, 13, false, true};
+    static const dims ple = {3, 1, 16, 0, 13, true, false, false}, moe = {2, 0, 0, 4, 13, true, true, false},
+                      laid = {2, 0, 0, 4, 16, true, true, true}, three = {2, 0, 0, 0, 13, false, true, false};
     switch (i) {
     case 0:
         gguf_model(out, &ple, N_COMMON + 4 + 6,
@@ -228,7 +231,8 @@ int seed_model_gguf(craft *out, int i) {
                    "k:gemma4.embedding_length_per_layer_input,4 d:16 k:gemma4.attention.shared_kv_layers,4 d:1 " MERGES IDS);
         return 1;
     case 1:
-        gguf_model(out, &moe, N_COMMON + 5 + 6,
+    case 3:
+        gguf_model(out, i == 1 ? &moe : &laid, N_COMMON + 5 + 6,
                    COMMON("gemma4", "2") "k:gemma4.feed_forward_length,4 d:32 k:gemma4.expert_count,4 d:4 "
                    "k:gemma4.expert_used_count,4 d:2 k:gemma4.expert_feed_forward_length,4 d:16 "
                    "k:gemma4.attention.sliding_window_pattern,9 d:7 q:2 b:1 b:0 " MERGES IDS);

@@ -46,10 +46,12 @@ for file in $(find src -name '*.[ch]' -o -name '*.inc' -o -name '*.def' | sort);
         case $inc in *_int.h | *_priv.h) [ "$door" = "$room" ] || { echo "$file: includes the private header $inc"; bad=1; } ;; esac
     done
 done
-# Apps talk to carat.h, base and themselves; the verbs that look into files also to quant, formats and model.
+# Apps talk to carat.h, base and themselves; the verbs that look into files also to quant, formats and model,
+# and to the layout of panels.
 for file in apps/*/*.[ch]; do
     case $(basename "$file") in
-    cut* | inspect* | synth* | hf_* | gemma_keys* | recipe*) may=' base quant formats model ' ;;
+    recipe*) may=' base formats kernels ' ;;
+    cut* | inspect* | synth* | hf_* | gemma_keys*) may=' base quant formats model ' ;;
     *) may=' base ' ;;
     esac
     for inc in $(includes "$file"); do

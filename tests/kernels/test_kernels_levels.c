@@ -89,7 +89,7 @@ static void matmul_case(ct_dtype t, int d_out, int d_in, int n_tok, int pattern)
     guarded y0 = guard_new((size_t)(n_tok * d_out), skew), y1 = guard_new(y0.n, skew);
     guarded scratch = guard_new(ct_matmul_scratch(d_in), 0);
     const int row0 = below(d_out), row1 = row0 + 1 + below(d_out - row0);
-    ct_matmul a = {y0.p, (size_t)d_out, w, row, t, x.p, (size_t)d_in, n_tok, row0, row1, d_in, scratch.p, NULL, 0};
+    ct_matmul a = {y0.p, (size_t)d_out, w, row, t, x.p, (size_t)d_in, n_tok, row0, row1, d_in, scratch.p, NULL, 0, false};
     ref.matmul[t](&a);
     a.y = y1.p;
     fast.matmul[t](&a);
@@ -119,7 +119,7 @@ static void matmul__does_not_depend_on_tiling(void **state) {
     fill(w, D_OUT * D_IN, GAUSS);
     fill(x, N_TOK * D_IN, GAUSS);
     float *scratch = ct_alloc_array(ct_matmul_scratch(D_IN), sizeof(float));
-    ct_matmul a = {whole, D_OUT, (const uint8_t *)w, D_IN * 4, CT_F32, x, D_IN, N_TOK, 0, D_OUT, D_IN, scratch, NULL, 0};
+    ct_matmul a = {whole, D_OUT, (const uint8_t *)w, D_IN * 4, CT_F32, x, D_IN, N_TOK, 0, D_OUT, D_IN, scratch, NULL, 0, false};
     fast.matmul[CT_F32](&a);
     for (int t = 0; t < N_TOK; t++) {
         for (int r = 0; r < D_OUT; r++) {
@@ -261,7 +261,7 @@ static void bench(void) {
                 float *scratch = ct_alloc_array(ct_matmul_scratch(D_IN), 4);
                 fill(x, D_IN, GAUSS);
                 for (int r = 0; r < D_OUT; r++) ct_quant_encoder((ct_dtype)t)(w + (size_t)r * row, x, D_IN);
-                ct_matmul a = {y, D_OUT, w, row, (ct_dtype)t, x, D_IN, n_tok, 0, D_OUT, D_IN, scratch, NULL, 0};
+                ct_matmul a = {y, D_OUT, w, row, (ct_dtype)t, x, D_IN, n_tok, 0, D_OUT, D_IN, scratch, NULL, 0, false};
                 double best = 1e30;
                 for (int rep = 0; rep < (l ? 7 : 2); rep++) {
                     const double t0 = ct_now_ms();

@@ -251,6 +251,49 @@ static void product__does_not_depend_on_tiles(void **state) {
     }
 }
 
+static void row__comes_back_as_it_was_packed(void **state) {
+    (void)state;
+    for (int t = 0; t < CT_N_DTYPE; t++) assert_int_equal(ct_panel_has((ct_dtype)t), ct_dtype_has_panels((ct_dtype)t));
+    for (int i = 0; i < N_TYPE * 8; i++) {
+        const ct_dtype t = types[i % N_TYPE];
+        product p = product_new(t, 1 + below(40), ct_dtype_block_len(t) * (1 + below(5)), 1, 1, RAW, GAUSS);
+        uint8_t *row = ct_alloc(p.row_bytes + 16);
+        for (int r = 0; r < p.d_out; r++) {
+            memset(row, 0xa5, p.row_bytes + 16);
+            ct_panel_row(row, t, p.panels + (size_t)(r / CT_PANEL_ROWS) * CT_PANEL_ROWS * p.row_bytes, r % CT_PANEL_ROWS, p.row_bytes);
+            assert_memory_equal(row, p.rows + (size_t)r * p.row_bytes, p.row_bytes);
+            for (int j = 0; j < 16; j++) assert_int_equal(row[p.row_bytes + (size_t)j], 0xa5);
+        }
+        ct_free(row);
+        product_free(&p);
+    }
+}
+
+/* Level ref is given panels too, when a file lies so, and computes what their rows mean. */
+static void ref__takes_panels_as_the_rows_they_hold(void **state) {
+    (void)state;
+    ct_kernels ref;
+    ct_kernels_init(&ref, CT_CPU_REF);
+    for (int i = 0; i < N_TYPE * 4; i++) {
+        const ct_dtype t = types[i % N_TYPE];
+        product p = product_new(t, 1 + below(50), ct_dtype_block_len(t) * (1 + below(3)), 1 + below(5), 1, i % 2 ? RAW : ENCODED, GAUSS);
+        const size_t n = (size_t)(p.n_tok * p.d_out);
+        float *y0 = ct_alloc_array(n, sizeof(float)), *y1 = ct_alloc_array(n, sizeof(float));
+        float *scratch = ct_alloc_array(ct_matmul_scratch(p.d_in), sizeof(float));
+        const int row0 = below(p.d_out), row1 = row0 + 1 + below(p.d_out - row0);
+        ct_matmul a = args(&p, y0, row0, row1);
+        a.w = p.rows, a.x = p.x, a.ldx = (size_t)p.d_in, a.scratch = scratch;
+        ref.matmul[t](&a);
+        a.y = y1, a.w = p.panels, a.panels = true;
+        ref.matmul[t](&a);
+        assert_memory_equal(y0, y1, n * sizeof(float));
+        ct_free(scratch);
+        ct_free(y0);
+        ct_free(y1);
+        product_free(&p);
+    }
+}
+
 /* ---- bench ------------------------------------------------------------------------------------------------- */
 
 static double best_ms(const ct_matmul *a, int reps) {
@@ -317,6 +360,8 @@ int main(int argc, char **argv) {
         const struct CMUnitTest definition[] = {
             cmocka_unit_test(quantize__is_within_half_a_step),
             cmocka_unit_test(definition__is_within_its_bound_of_exact_arithmetic),
+            cmocka_unit_test(row__comes_back_as_it_was_packed),
+            cmocka_unit_test(ref__takes_panels_as_the_rows_they_hold),
         };
         const struct CMUnitTest level[] = {
             cmocka_unit_test(quantize__equals_portable),

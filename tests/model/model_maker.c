@@ -266,7 +266,7 @@ void maker_write(const maker *m, const char *path) {
     for (int i = 0; i < m->n_key; i++) put_key(w, &m->key[i]);
     for (int i = 0; i < m->n_tensor; i++) {
         const maker_tensor *t = &m->tensor[i];
-        if (ct_gguf_put_tensor(w, t->name, t->type, t->rank, t->shape, &err)) fail_msg("%s", err.msg);
+        if ((t->panels ? ct_gguf_put_panels : ct_gguf_put_tensor)(w, t->name, t->type, t->rank, t->shape, &err)) fail_msg("%s", err.msg);
     }
     for (int i = 0; i < m->n_stray; i++) {
         snprintf(name, sizeof name, "stray.%d", i);

@@ -3,6 +3,8 @@
 #ifndef CT_TESTS_MODEL_MAKER_H
 #define CT_TESTS_MODEL_MAKER_H
 
+#include <stdbool.h>
+
 #include "base/dtype.h"
 
 #define MAKER_VOCAB 48
@@ -25,6 +27,7 @@ typedef struct {
     int64_t shape[4];
     float add;      /* values are add + noise * normal */
     float noise;
+    bool panels;    /* said to lie so; the values are written as rows all the same */
     int poison;     /* 0, or 'n' NaN, 'i' inf in every 7th value; 'r' random bytes instead of values */
 } maker_tensor;
 

@@ -192,6 +192,36 @@ static void open__refuses_contradictions(void **state) {
     assert_refused(open_made(&model, &err), &err, "rope", (const char *[4]){"rope_freqs.weight[0]", "nan"});
 }
 
+static maker_tensor *lay(const char *name, int rank, int64_t n0, int64_t n1, int64_t n2) {
+    maker_tensor *t = maker_find_tensor(&m, name);
+    t->type = CT_Q8_0;
+    t->panels = true;
+    t->rank = rank;
+    t->shape[0] = n0, t->shape[1] = n1, t->shape[2] = n2;
+    return t;
+}
+
+/* Panels where the library reads rows, or parts whose borders they straddle. */
+static void open__refuses_panels_where_they_do_not_fit(void **state) {
+    (void)state;
+    carat_model *model = NULL;
+    carat_error err = {0};
+    maker_e(&m);
+    lay("per_layer_token_embd.weight", 2, 48, 64, 1);
+    assert_refused(open_made(&model, &err), &err, "table", (const char *[4]){"per_layer_token_embd.weight", "panels", "rows"});
+    maker_e(&m);
+    maker_u32(&m, "gemma4.embedding_length_per_layer_input", 8);
+    maker_find_tensor(&m, "per_layer_token_embd.weight")->shape[1] = 32;
+    lay("per_layer_model_proj.weight", 2, 32, 32, 1);
+    assert_refused(open_made(&model, &err), &err, "slices", (const char *[4]){"per_layer_model_proj.weight", "parts of 8 rows", "16"});
+    maker_moe(&m);
+    maker_u32(&m, "gemma4.expert_feed_forward_length", 8);
+    maker_tensor *down = maker_find_tensor(&m, "blk.0.ffn_down_exps.weight");
+    down->shape[2] = 8;
+    lay("blk.0.ffn_gate_up_exps.weight", 3, 5, 16, 32);
+    assert_refused(open_made(&model, &err), &err, "halves", (const char *[4]){"blk.0.ffn_gate_up_exps.weight", "parts of 8 rows", "16"});
+}
+
 /* Evaluate a few tokens, past the window and in chunks; whatever comes out, it is a token or -1. */
 static void evaluate(carat_model *model, const char *what) {
     carat_session *s = NULL;
@@ -362,6 +392,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(open__refuses_each_bad_tensor),
         cmocka_unit_test(open__refuses_contradictions),
+        cmocka_unit_test(open__refuses_panels_where_they_do_not_fit),
         cmocka_unit_test(open__accepts_redundant_tensors),
         cmocka_unit_test(open__reads_separate_expert_tensors),
         cmocka_unit_test(open__is_linear_in_the_number_of_tensors),

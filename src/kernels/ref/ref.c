@@ -6,6 +6,7 @@
 
 #include "kernels/expf.h"
 #include "kernels/kernels.h"
+#include "kernels/panel.h"
 #include "quant/quant.h"
 
 size_t ct_matmul_scratch(int64_t d_in) { return (size_t)(d_in + CT_LANES) * 4; }
@@ -35,10 +36,18 @@ static float sum(const float *a, int64_t n) {
     return reduce_lanes(acc);
 }
 
+/* Row r as it lies in rows; of panels gathered behind the d_in floats of scratch that hold it decoded. */
+static const uint8_t *row_of(const ct_matmul *a, int64_t r) {
+    if (!a->panels) return a->w + (size_t)r * a->row_bytes;
+    uint8_t *row = (uint8_t *)(a->scratch + a->d_in);
+    ct_panel_row(row, a->dtype, a->w + (size_t)(r / CT_PANEL_ROWS) * CT_PANEL_ROWS * a->row_bytes, (int)(r % CT_PANEL_ROWS), a->row_bytes);
+    return row;
+}
+
 static void matmul(const ct_matmul *a) {
     const ct_decode_fn decode = ct_quant_decoder(a->dtype);
     for (int64_t r = a->row0; r < a->row1; r++) {
-        decode(a->scratch, a->w + (size_t)r * a->row_bytes, a->d_in);
+        decode(a->scratch, row_of(a, r), a->d_in);
         for (int t = 0; t < a->n_tok; t++) {
             a->y[(size_t)t * a->ldy + (size_t)r] = dot(a->scratch, a->x + (size_t)t * a->ldx, a->d_in);
         }
