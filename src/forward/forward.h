@@ -45,7 +45,6 @@ typedef struct ct_forward {
     /* Activations of a chunk, in the plan's memory. n = n_chunk. */
     float *x;                  /* [n, d_model] residual */
     float *xn;                 /* [n, d_model] normed input of a block */
-    float *h0;                 /* [n, d_model] scaled embedding, for the per-layer embeddings' context part */
     float *q, *heads;          /* [n, n_head * d_head] */
     float *kx, *vx;            /* [n, n_head_kv * d_head] before they enter the cache */
     float *y;                  /* [n, d_model] output of a block */
@@ -54,7 +53,9 @@ typedef struct ct_forward {
     float *gated;              /* [n_threads, gated_stride] a part of them being made */
     size_t gated_stride;
     float *ple;                /* [n, n_layer * d_ple] per-layer inputs */
-    float *ple_gate, *ple_ctx; /* [n, d_ple] */
+    float *ple_gate;           /* [n, d_ple] */
+    float *ple_token;          /* [n_threads, n_layer * d_ple] a token's row of the table, decoded */
+    const uint8_t **ple_row;   /* [n] where each token's row lies */
     float *rope_cos[CT_N_ATTN], *rope_sin[CT_N_ATTN]; /* [n, n_rot] */
     float *router;             /* [n, n_expert] */
     float *route_weight;       /* [n, n_expert_used] */

@@ -5,12 +5,13 @@
 
 #include "forward/forward.h"
 
-/* One product of a parallel region: y[rows] = x[rows] * w^T. Leading dimensions are the natural widths. */
+/* One product of a parallel region: y[rows] = x[rows] * w^T. x has the natural leading dimension. */
 struct ct_linear {
     float *y;
     const ct_matrix *w;
     const float *x;
     int n_tok;
+    size_t ldy;  /* 0: w->d_out */
     /* Integer products take x in 16 bits instead of 8: for the few inputs whose rounding costs most in the logits
      * (docs/performance.md), all of them products that are small or read once a token. */
     bool fine;
@@ -35,6 +36,8 @@ ct_matrix ct_matrix_expert(const ct_matrix *stack, int e);
 void ct_norm_rows(const ct_forward *f, float *y, const float *x, const float *w, int n_row, int d);
 /* x[r] += norm(y[r]) * w: the sandwich norm and the residual. y is destroyed. */
 void ct_norm_add_rows(const ct_forward *f, float *x, float *y, const float *w, int n_row, int d);
+/* x[r] *= a */
+void ct_scale_rows(const ct_forward *f, float *x, float a, int n_row, int d);
 
 /* f->rope_cos and f->rope_sin of the n rows at positions pos…, once a chunk. */
 void ct_rope_rows(ct_forward *f, int n, int pos);
@@ -43,9 +46,10 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos);
 void ct_ffn(ct_forward *f, int il, int r0, int n);
 /* Experts part: reads f->x, leaves the weighted sum in f->moe_out. */
 void ct_moe(ct_forward *f, int il, int r0, int n);
-/* Token part of the per-layer inputs, once a chunk: layers [0, n_layer_all) for all rows, the others for rows [r0, n). */
-void ct_ple_tokens(ct_forward *f, const int32_t *tok, int r0, int n, int n_layer_all);
-/* Context part and injection at the end of layer il, for rows [r0, n). */
+/* The per-layer inputs of a chunk whose scaled embedding is f->x: layers [0, n_layer_all) for all rows, the others for
+ * rows [r0, n). */
+void ct_ple_inputs(ct_forward *f, const int32_t *tok, int r0, int n, int n_layer_all);
+/* Injection at the end of layer il, for rows [r0, n). */
 void ct_ple_inject(ct_forward *f, int il, int r0, int n);
 
 /* Hand rows [0, n) of x to the tap as "L%02d.name" (il < 0: "name"). */

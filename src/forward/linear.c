@@ -88,7 +88,7 @@ static void linear_rows(const ct_forward *f, const ct_linear *op, const uint8_t 
     if (op->up) {
         gated_rows(f, op, xq, row0, row1, thread);
     } else {
-        product(f, op, xq, op->w, op->y + row0, (size_t)op->w->d_out, row0, row1, thread);
+        product(f, op, xq, op->w, op->y + row0, op->ldy ? op->ldy : (size_t)op->w->d_out, row0, row1, thread);
     }
 }
 

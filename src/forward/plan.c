@@ -80,10 +80,11 @@ static void plan_buffers(ct_forward *f) {
         ADD(rope_sin[a], n * f->w->n_rot[a]);
     }
     if (c->d_ple) {
-        ADD(h0, n * c->d_model);
         ADD(ple, n * c->n_layer * c->d_ple);
         ADD(ple_gate, n * c->d_ple);
-        ADD(ple_ctx, n * c->d_ple);
+        /* Whole blocks: the last slice that runs may end inside one. */
+        ADD(ple_token, f->o.n_threads * (int64_t)c->n_layer * c->d_ple);
+        ADD(ple_row, n);
     }
     if (c->n_expert) {
         ADD(router, n * c->n_expert);

@@ -56,9 +56,8 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
     ct_tap(f, -1, "embed", f->x, n, d);
     ct_rope_rows(f, n, pos);
     if (c->d_ple) {
-        memcpy(f->h0, f->x, (size_t)n * (size_t)d * sizeof *f->x);
         ct_profile_step(f->profile, CARAT_STEP_PLE);
-        ct_ple_tokens(f, tok, n - n_need, n, last_owner);
+        ct_ple_inputs(f, tok, n - n_need, n, last_owner);
         ct_profile_step(f->profile, CARAT_STEP_OTHER);
     }
     for (int il = 0; il < c->n_layer; il++) {
@@ -72,8 +71,7 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
             ct_profile_step(f->profile, CARAT_STEP_OTHER);
         }
         if (c->has_layer_scale) {
-            float *x = f->x + (size_t)r0 * (size_t)d;
-            f->k->scale(x, f->w->layer[il].layer_output_scale[0], x, (int64_t)(n - r0) * d);
+            ct_scale_rows(f, f->x + (size_t)r0 * (size_t)d, f->w->layer[il].layer_output_scale[0], n - r0, d);
         }
         ct_tap(f, il, "out", f->x, n, d);
     }

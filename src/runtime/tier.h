@@ -16,7 +16,7 @@ typedef struct {
 } ct_tier;
 
 void ct_tier_init(ct_tier *t, const uint8_t *data, size_t row_bytes, int64_t n_row);
-/* Row r, 0 <= r < n_row: valid until the next call. Not for concurrent use. */
+/* Row r, 0 <= r < n_row: valid until the rows of the next chunk are asked for. Not for concurrent use. */
 const uint8_t *ct_tier_row(ct_tier *t, int64_t r);
 
 #endif
