@@ -156,7 +156,9 @@ static int write_group(cutter *c, const ct_tensor *to, const ct_tensor *from, in
 
 static int write_by_panels(cutter *c, const ct_tensor *to, const ct_tensor *from, carat_error *err) {
     const int64_t d = to->shape[to->rank - 1], n_row = to->n_elem / d;
-    const int64_t n_panel = (int64_t)c->o->n_threads * PART_VALUES / d / CT_PANEL_ROWS, step = CT_PANEL_ROWS * (n_panel > 0 ? n_panel : 1);
+    const int64_t panel_bytes = CT_PANEL_ROWS * (int64_t)ct_dtype_row_bytes(to->dtype, d);
+    /* Long writes, so that the system caches the new file in pages as large as it has. */
+    const int64_t step = CT_PANEL_ROWS * (COPY_BYTES > panel_bytes ? COPY_BYTES / panel_bytes : 1);
     for (int64_t r = 0; r < n_row; r += step) CT_TRY(write_group(c, to, from, r, n_row - r < step ? n_row - r : step, err));
     return 0;
 }

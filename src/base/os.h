@@ -23,6 +23,10 @@ void ct_unmap_file(ct_mapped_file *f);
 /* Ask the kernel to start reading [off, off+n) of the mapping. Only a hint. */
 void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n);
 
+/* [off, off+n) of the mapping is read in long runs again and again: read and map it in huge pages where the system can.
+ * What lies within one huge page of it is taken along. Only a hint. */
+void ct_map_huge(const ct_mapped_file *f, size_t off, size_t n);
+
 /* The bytes [p, p + n) of a mapping will not be read soon: this process no longer counts their whole pages as resident.
  * They stay valid (and come back from the file when read). Only a hint. */
 void ct_map_release(const uint8_t *p, size_t n);

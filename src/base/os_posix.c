@@ -76,6 +76,21 @@ void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n) {
     (void)posix_madvise((void *)(uintptr_t)(f->data + lo), n + (off - lo), POSIX_MADV_WILLNEED);
 }
 
+void ct_map_huge(const ct_mapped_file *f, size_t off, size_t n) {
+#ifdef MADV_HUGEPAGE
+    const uintptr_t huge = (uintptr_t)2 << 20, begin = (uintptr_t)f->data, end = begin + f->size;
+    if (off >= f->size) return;
+    if (n > f->size - off) n = f->size - off;
+    uintptr_t lo = (begin + off) & ~(huge - 1), hi = begin + off + n;
+    hi = hi % huge ? hi - hi % huge + huge : hi;
+    if (lo < begin) lo = begin;
+    if (hi > end) hi = end;
+    (void)madvise((void *)lo, hi - lo, MADV_HUGEPAGE);
+#else
+    (void)f, (void)off, (void)n;
+#endif
+}
+
 void ct_map_release(const uint8_t *p, size_t n) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
     const uintptr_t lo = ((uintptr_t)p + page - 1) & ~(page - 1), hi = ((uintptr_t)p + n) & ~(page - 1);

@@ -131,6 +131,33 @@ static void dtypes__know_their_blocks(void **state) {
     assert_false(ct_dtype_parse("Q9_9", &t));
 }
 
+/* Whatever range they are given, hints change no byte and reach nothing outside of the mapping. */
+static void files__hints_change_nothing(void **state) {
+    (void)state;
+    enum { SIZE = (5 << 20) + 77 };
+    char path[] = "/tmp/carat-base-XXXXXX";
+    const int fd = mkstemp(path);
+    static const size_t range[][2] = {{0, 0}, {0, SIZE}, {0, SIZE_MAX}, {1, 1}, {SIZE - 1, 1}, {SIZE - 1, SIZE_MAX}, {SIZE, 1},
+                                      {SIZE_MAX, SIZE_MAX}, {3 << 20, 1 << 20}};
+    ct_mapped_file f;
+    carat_error err;
+    uint8_t *want = ct_alloc(SIZE);
+    for (size_t i = 0; i < SIZE; i++) want[i] = (uint8_t)(i * 7 + (i >> 9));
+    assert_true(write(fd, want, SIZE) == SIZE);
+    assert_int_equal(ct_map_file(&f, path, &err), 0);
+    for (size_t i = 0; i < sizeof range / sizeof *range; i++) {
+        ct_map_huge(&f, range[i][0], range[i][1]);
+        ct_map_prefetch(&f, range[i][0], range[i][1]);
+        assert_memory_equal(f.data, want, SIZE);
+    }
+    ct_map_release(f.data + 5, SIZE - 5);
+    assert_memory_equal(f.data, want, SIZE);
+    ct_unmap_file(&f);
+    ct_free(want);
+    close(fd);
+    unlink(path);
+}
+
 static void files__must_be_regular_and_readable(void **state) {
     (void)state;
     ct_mapped_file f;
@@ -192,6 +219,7 @@ int main(void) {
         cmocka_unit_test(rng__is_the_same_everywhere),
         cmocka_unit_test(dtypes__know_their_blocks),
         cmocka_unit_test(files__must_be_regular_and_readable),
+        cmocka_unit_test(files__hints_change_nothing),
         cmocka_unit_test(errors__are_one_printable_line),
         cmocka_unit_test(machine__facts_are_plausible),
     };
