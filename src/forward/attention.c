@@ -11,6 +11,8 @@
 
 #include "forward/forward_int.h"
 
+_Static_assert(CT_KV_TILE == CT_LANES, "the cache's tiles are the kernels'");
+
 /* ---- norm, rope, cache -------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -19,7 +21,7 @@ typedef struct {
     const ct_layer_weights *w;
     ct_kv_store *store;
     int r0, n, pos;
-    int n_kv; /* the first n_kv items are rows of keys and values, the others rows of queries from r0 on */
+    int n_kv; /* the first n_kv items are tiles of keys and values, the others rows of queries from r0 on */
 } rows_job;
 
 /* Norm and rope of all heads of one row, in place. */
@@ -36,15 +38,16 @@ static void norm_rope(const ct_forward *f, const ct_layer_config *l, float *x, i
 
 static void kv_row(const rows_job *j, int row) {
     const ct_forward *f = j->f;
-    const int d = j->l->d_head, n_head = j->l->n_head_kv;
+    const int d = j->l->d_head, n_head = j->l->n_head_kv, lane = (j->pos + row) % CT_KV_TILE;
+    const int64_t pos = j->pos + row;
     const size_t width = (size_t)n_head * (size_t)d;
     float *k = f->kx + (size_t)row * width, *v = f->vx + (size_t)row * width;
     if (j->l->v_from_k) memcpy(v, k, width * sizeof *v);
     norm_rope(f, j->l, k, n_head, j->w->attn_k_norm, row);
     for (int h = 0; h < n_head; h++, k += d, v += d) {
         if (f->cfg->v_norm) f->k->rms_norm(v, v, NULL, d, f->cfg->rms_eps);
-        f->k->store_kv(ct_kv_at(j->store, j->store->k, j->pos + row, h), f->kv.type, k, d);
-        f->k->store_kv(ct_kv_at(j->store, j->store->v, j->pos + row, h), f->kv.type, v, d);
+        f->k->store_key(ct_kv_tile(j->store, j->store->k, pos, h), f->kv.type, lane, k, d);
+        f->k->store_value(ct_kv_tile(j->store, j->store->v, pos, h), f->kv.type, lane, v, d);
     }
 }
 
@@ -52,7 +55,9 @@ static void rows_item(void *ud, int64_t item, int thread) {
     const rows_job *j = ud;
     (void)thread;
     if (item < j->n_kv) {
-        kv_row(j, (int)item);
+        /* All of a tile by one thread: its positions share lines of the processor's cache. */
+        const int from = (j->pos / CT_KV_TILE + (int)item) * CT_KV_TILE - j->pos;
+        for (int r = from > 0 ? from : 0; r < from + CT_KV_TILE && r < j->n; r++) kv_row(j, r);
         return;
     }
     const int row = j->r0 + (int)item - j->n_kv;
@@ -112,9 +117,9 @@ static ct_attend attend_of(const attend_job *j, const tile_place *t, int thread)
         .n_head = t->n_head,
         .pos = (int64_t)j->pos + t->row,
         .window = window_of(j),
-        .k = ct_kv_at(j->store, j->store->k, 0, t->h_kv),
-        .v = ct_kv_at(j->store, j->store->v, 0, t->h_kv),
-        .row_bytes = j->store->row_bytes,
+        .k = ct_kv_tile(j->store, j->store->k, 0, t->h_kv),
+        .v = ct_kv_tile(j->store, j->store->v, 0, t->h_kv),
+        .tile_bytes = j->store->tile_bytes,
         .kv = j->f->kv.type,
         .cap = j->store->cap,
         .d_head = j->l->d_head,
@@ -235,7 +240,7 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos) {
     ct_linear_run(f, op, n_op);
     ct_profile_step(f->profile, CARAT_STEP_OTHER);
     if (owner) ct_kv_advance(&f->kv, pos, n);
-    rows_job rows = {f, l, w, store, r0, n, pos, owner ? n : 0};
+    rows_job rows = {f, l, w, store, r0, n, pos, owner ? (pos + n - 1) / CT_KV_TILE - pos / CT_KV_TILE + 1 : 0};
     if (n == 1) { /* lighter than handing it over */
         for (int i = 0; i < rows.n_kv + n - r0; i++) rows_item(&rows, i, 0);
     } else {

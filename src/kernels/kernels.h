@@ -51,25 +51,32 @@ size_t ct_matmul_scratch(int64_t d_in);
 /* Attention goes in spans of CT_SPAN positions, cut at the multiples of CT_SPAN. The softmax of a span is computed by
  * itself, and spans are merged in ascending order: so a query's result depends neither on the queries beside it nor on
  * who computed which span. Within a span, for the keys j a query sees, ascending:
- *   s[j] = scale * (q . k[j], in CT_LANES partial sums by fused multiply-add)
+ *   s[j] = scale * (the sum of q[d] * k[j][d] by fused multiply-adds, d ascending, blocks of CT_ATTEND_BLOCK added up)
  *   max  = largest s[j];  p[j] = exp(s[j] - max);  sum = p[j] in lane j % CT_LANES, lanes added as a tree
  *   acc  = p[j] * v[j] + acc, by fused multiply-add */
-#define CT_SPAN 256
-/* Most queries of a tile, and rows of the cache that are converted at once (a kernel's own business; sizes the scratch). */
+#define CT_SPAN 192
+#define CT_ATTEND_BLOCK 128
+/* Most queries of a tile of queries. */
 #define CT_ATTEND_TILE 32
-#define CT_ATTEND_ROWS 64
 
-/* A tile: n_head query heads that share one KV head, of n_tok tokens at consecutive positions.
- * k, v point at this KV head's part of slot 0; position p lies in slot p % cap. kv: CT_F16, CT_F32 or CT_Q8_0 (then
- * d_head is a multiple of 32). The keys of position pos - window + n_tok up to pos + n_tok are held (window > 0). */
+/* The cache of one KV head lies in tiles of CT_LANES positions: position p in lane p % CT_LANES of tile
+ * p % cap / CT_LANES, cap a multiple of CT_LANES. A tile takes the bytes of CT_LANES rows of d_head values, d_head
+ * rounded up to whole lanes. Keys are transposed, so that one value of all the tile's keys is a vector; values are not:
+ *   F32, F16   keys [d_head][CT_LANES], values [CT_LANES][d_head up to whole lanes]
+ *   Q8_0       keys, for each 32 of d_head: scales f16 [CT_LANES], int8 [32][CT_LANES];
+ *              values: scales f16 [d_head / 32][CT_LANES], int8 [CT_LANES][d_head]; d_head is a multiple of 32
+ * and are what these types make of a row. */
+
+/* A tile of queries: n_head query heads that share one KV head, of n_tok tokens at consecutive positions. The keys of
+ * position pos - window + 1 (0 without a window) up to pos + n_tok - 1 are held. */
 typedef struct {
     const float *q;    /* head h of token t at q + t * ldq + h * d_head: [d_head] f32, norm and rope applied */
     size_t ldq;
     int n_tok, n_head; /* n_tok * n_head <= CT_ATTEND_TILE */
     int64_t pos;       /* of the first token; the token at p sees the keys of (p - window, p] */
     int64_t window;    /* 0: sees all keys up to its own */
-    const void *k, *v;
-    size_t row_bytes;  /* from slot to slot */
+    const void *k, *v; /* tile 0 */
+    size_t tile_bytes;
     ct_dtype kv;
     int64_t cap;
     int d_head;
@@ -116,8 +123,9 @@ typedef struct ct_kernels {
     void (*scale)(float *y, float a, const float *x, int64_t n);
     /* x = cap * tanh(x / cap); [n] */
     void (*softcap)(float *x, float cap, int64_t n);
-    /* f32 to a type of the KV cache (as in ct_attend). A block of Q8_0 with a value that is not finite decodes to NaN. */
-    void (*store_kv)(void *y, ct_dtype kv, const float *x, int64_t n);
+    /* A row x[d_head] into a lane of a cache tile. A block of Q8_0 with a value that is not finite becomes NaN. */
+    void (*store_key)(void *tile, ct_dtype kv, int lane, const float *x, int d_head);
+    void (*store_value)(void *tile, ct_dtype kv, int lane, const float *x, int d_head);
 } ct_kernels;
 
 typedef enum {

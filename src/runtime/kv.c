@@ -5,9 +5,16 @@
 #include "base/mem.h"
 #include "base/os.h"
 
+static int64_t whole_tiles(int64_t n) { return (n + CT_KV_TILE - 1) / CT_KV_TILE * CT_KV_TILE; }
+
+/* Rows of a tile take whole vectors. */
+static uint64_t tile_bytes(const ct_kv_geometry *g, ct_dtype type) {
+    return (uint64_t)CT_KV_TILE * ct_dtype_row_bytes(type, whole_tiles(g->d_head));
+}
+
 /* Of K or of V. */
 static uint64_t store_bytes(const ct_kv_geometry *g, ct_dtype type) {
-    return (uint64_t)g->cap * (uint64_t)g->n_head_kv * ct_dtype_row_bytes(type, g->d_head);
+    return (uint64_t)(whole_tiles(g->cap) / CT_KV_TILE) * (uint64_t)g->n_head_kv * tile_bytes(g, type);
 }
 
 /* Arrays that attention reads at the speed of memory get huge pages: their translations would not fit the processor's. The
@@ -43,8 +50,8 @@ int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_e
         ct_kv_store *s = &kv->store[i];
         s->n_head_kv = g[i].n_head_kv;
         s->d_head = g[i].d_head;
-        s->cap = g[i].cap;
-        s->row_bytes = ct_dtype_row_bytes(type, g[i].d_head);
+        s->cap = whole_tiles(g[i].cap);
+        s->tile_bytes = (size_t)tile_bytes(&g[i], type);
         s->bytes = (size_t)store_bytes(&g[i], type);
         s->k = reserve(s->bytes);
         s->v = reserve(s->bytes);

@@ -1,26 +1,28 @@
 /* KV cache. One store per layer that owns keys and values; layers that share read their source's store. Full layers
  * keep every position of the context; sliding layers keep a ring of the window plus one prefill chunk.
  *
- * Position p lies in slot p % cap. K and V apart, each [n_head_kv, cap, d_head] of the cache's type: attention reads one
- * head's rows one after another. */
+ * Position p lies in slot p % cap. K and V apart; of each head, slots lie in tiles of CT_KV_TILE, whose inside is the
+ * kernels' business (kernels/kernels.h): attention reads one head's tiles one after another. */
 #ifndef CT_RUNTIME_KV_H
 #define CT_RUNTIME_KV_H
 
 #include "base/dtype.h"
 #include "base/status.h"
 
+#define CT_KV_TILE 16
+
 /* Geometry of one owner. */
 typedef struct {
     int n_head_kv, d_head;
-    int64_t cap;       /* slots */
+    int64_t cap;       /* slots at least */
 } ct_kv_geometry;
 
 typedef struct {
     int n_head_kv, d_head;
-    int64_t cap;
-    size_t row_bytes;  /* of a head's d_head values: from slot to slot */
+    int64_t cap;       /* slots: whole tiles */
+    size_t tile_bytes; /* of one head */
     size_t bytes;      /* of k, and of v */
-    void *k, *v;       /* [n_head_kv, cap, d_head] */
+    void *k, *v;       /* [n_head_kv, cap / CT_KV_TILE] tiles */
 } ct_kv_store;
 
 typedef struct {
@@ -36,9 +38,9 @@ uint64_t ct_kv_bytes(const ct_kv_geometry *g, int n, ct_dtype type);
 int ct_kv_init(ct_kv *kv, const ct_kv_geometry *g, int n, ct_dtype type, carat_error *err);
 void ct_kv_free(ct_kv *kv);
 
-/* Address of head h of position pos in a K or V array of s. */
-static inline void *ct_kv_at(const ct_kv_store *s, void *base, int64_t pos, int h) {
-    return (uint8_t *)base + ((size_t)h * (size_t)s->cap + (size_t)(pos % s->cap)) * s->row_bytes;
+/* Tile of head h that holds position pos (in its lane pos % CT_KV_TILE) in a K or V array of s. */
+static inline void *ct_kv_tile(const ct_kv_store *s, void *base, int64_t pos, int h) {
+    return (uint8_t *)base + (size_t)((h * s->cap + pos % s->cap) / CT_KV_TILE) * s->tile_bytes;
 }
 
 /* Positions [pos, pos + n) are about to be written. */

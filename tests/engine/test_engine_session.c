@@ -223,17 +223,17 @@ static void sliding_layers__hold_a_ring(void **state) {
     oracle_open(&o, "e2b", NULL);
     carat_session_opts a = carat_session_opts_default(), b = a;
     a.n_chunk = b.n_chunk = 16;
-    a.n_ctx = 1000, b.n_ctx = 2000;
+    a.n_ctx = 1008, b.n_ctx = 2016; /* whole tiles */
     uint64_t kv_a, kv_b, scratch;
     carat_error err = {0};
     assert_int_equal(carat_session_estimate(o.model, &a, &kv_a, &scratch, &err), 0);
     assert_int_equal(carat_session_estimate(o.model, &b, &kv_b, &scratch, &err), 0);
     /* e2b (oracle/README.md): one full owner with 1 KV head of 64; f16 K and V = 256 bytes a token. */
-    assert_int_equal(kv_b - kv_a, 1000 * 256);
+    assert_int_equal(kv_b - kv_a, 1008 * 256);
     a.kv = b.kv = CARAT_KV_Q8_0; /* two blocks a head, 34 bytes each */
     assert_int_equal(carat_session_estimate(o.model, &a, &kv_a, &scratch, &err), 0);
     assert_int_equal(carat_session_estimate(o.model, &b, &kv_b, &scratch, &err), 0);
-    assert_int_equal(kv_b - kv_a, 1000 * 2 * 2 * 34);
+    assert_int_equal(kv_b - kv_a, 1008 * 2 * 2 * 34);
     carat_session *s = NULL;
     assert_int_equal(carat_session_new(&s, o.model, &a, &err), 0);
     carat_session_stats st;

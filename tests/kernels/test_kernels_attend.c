@@ -16,7 +16,6 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/rng.h"
-#include "kernels/expf.h"
 #include "kernels/fmaf.h"
 #include "kernels/kernels.h"
 #include "quant/quant.h"
@@ -48,7 +47,7 @@ static float draw(int pattern, size_t i) {
 
 typedef struct {
     ct_attend a;
-    uint8_t *kv_base;     /* a.k and a.v lie in it, at odd addresses where the type is not f32 */
+    uint8_t *kv_base;     /* a.k and a.v lie in it, at odd addresses where the type allows */
     float *q_base, *scratch_base;
     size_t n_scratch;
 } tile_case;
@@ -62,19 +61,26 @@ static void check_canaries(const float *x, size_t n) {
     for (size_t i = 0; i < n; i++) assert_int_equal(ct_f32_bits(x[i]), CANARY);
 }
 
-/* Rows of every position up to the tile's last, as a session would write them: a later one over an earlier one. */
+static size_t padded(int d_head) { return ((size_t)d_head + CT_LANES - 1) / CT_LANES * CT_LANES; }
+
+/* Positions up to the tile's last, as a session would write them: a later one over an earlier one. Buffers end where the
+ * last tile ends. */
 static void tile_new(tile_case *c, ct_dtype kv, int d_head, int n_head, int n_tok, int64_t pos, int64_t window, int64_t cap,
                      int pattern) {
-    const size_t row = ct_dtype_row_bytes(kv, d_head), gap = kv == CT_F32 ? 4 * (size_t)below(3) : (size_t)below(5);
-    const size_t stride = row + gap, skew = kv == CT_F32 ? 4 : 1, ldq = (size_t)(n_head * d_head + below(4));
-    c->kv_base = ct_alloc(2 * (size_t)cap * stride + 8);
-    uint8_t *k = c->kv_base + skew, *v = k + (size_t)cap * stride;
+    cap = (cap + CT_LANES - 1) / CT_LANES * CT_LANES;
+    const size_t bytes = CT_LANES * ct_dtype_row_bytes(kv, (int64_t)padded(d_head)), gap = 4 * (size_t)below(3);
+    const size_t stride = bytes + gap, size = (size_t)(cap / CT_LANES) * stride - gap;
+    const size_t skew = kv == CT_F32 ? 4 : kv == CT_F16 ? 2 : 1, ldq = (size_t)(n_head * d_head + below(4));
+    c->kv_base = malloc(2 * size + skew);
+    memset(c->kv_base, 0, 2 * size + skew);
+    uint8_t *k = c->kv_base + skew, *v = k + size;
     float *x = ct_alloc_array((size_t)d_head, sizeof *x);
     for (int64_t p = pos + n_tok > cap ? pos + n_tok - cap : 0; p < pos + n_tok; p++) {
-        for (int side = 0; side < 2; side++) {
-            for (int i = 0; i < d_head; i++) x[i] = draw(side && pattern == HUGE_ONE ? GAUSS : pattern, (size_t)i);
-            ref.store_kv((side ? v : k) + (size_t)(p % cap) * stride, kv, x, d_head);
-        }
+        const size_t at = (size_t)(p % cap / CT_LANES) * stride;
+        for (int i = 0; i < d_head; i++) x[i] = draw(pattern, (size_t)i);
+        ref.store_key(k + at, kv, (int)(p % CT_LANES), x, d_head);
+        for (int i = 0; i < d_head; i++) x[i] = draw(pattern == HUGE_ONE ? GAUSS : pattern, (size_t)i);
+        ref.store_value(v + at, kv, (int)(p % CT_LANES), x, d_head);
     }
     ct_free(x);
     c->q_base = ct_alloc_array((size_t)n_tok * ldq + 1, sizeof(float));
@@ -82,8 +88,7 @@ static void tile_new(tile_case *c, ct_dtype kv, int d_head, int n_head, int n_to
     c->n_scratch = ct_attend_scratch(d_head);
     c->scratch_base = ct_alloc_array(c->n_scratch + 2 * N_CANARY + 1, sizeof(float));
     float *scratch = c->scratch_base + N_CANARY + 1;
-    put_canaries(scratch - N_CANARY, N_CANARY);
-    put_canaries(scratch + c->n_scratch, N_CANARY);
+    put_canaries(scratch - N_CANARY, c->n_scratch + 2 * N_CANARY);
     c->a = (ct_attend){.q = c->q_base + 1,
                        .ldq = ldq,
                        .n_tok = n_tok,
@@ -92,7 +97,7 @@ static void tile_new(tile_case *c, ct_dtype kv, int d_head, int n_head, int n_to
                        .window = window,
                        .k = k,
                        .v = v,
-                       .row_bytes = stride,
+                       .tile_bytes = stride,
                        .kv = kv,
                        .cap = cap,
                        .d_head = d_head,
@@ -100,10 +105,32 @@ static void tile_new(tile_case *c, ct_dtype kv, int d_head, int n_head, int n_to
                        .scratch = scratch};
 }
 
+static uint8_t *tile_at(const ct_attend *a, const void *base, int64_t p) {
+    return (uint8_t *)(uintptr_t)base + (size_t)(p % a->cap / CT_LANES) * a->tile_bytes;
+}
+
+/* Element d of the key or value of position p: the layout of kernels.h, written out. */
+static float element(const ct_attend *a, bool value, int64_t p, int d) {
+    const uint8_t *tile = tile_at(a, value ? a->v : a->k, p);
+    const size_t lane = (size_t)(p % CT_LANES), ld = padded(a->d_head), at = value ? lane * ld + (size_t)d : (size_t)d * CT_LANES + lane;
+    uint16_t half;
+    float f;
+    switch (a->kv) {
+    case CT_F32: memcpy(&f, tile + 4 * at, 4); return f;
+    case CT_F16: memcpy(&half, tile + 2 * at, 2); return ct_f16_to_f32(half);
+    default: break;
+    }
+    const size_t block = (size_t)d / 32, n_block = ld / 32, in = (size_t)d % 32;
+    const uint8_t *scales = value ? tile + block * 2 * CT_LANES : tile + block * 34 * CT_LANES;
+    const uint8_t *q = value ? tile + n_block * 2 * CT_LANES + lane * ld + (size_t)d : scales + 2 * CT_LANES + in * CT_LANES + lane;
+    memcpy(&half, scales + 2 * lane, 2);
+    return ct_f16_to_f32(half) * (float)(int8_t)*q;
+}
+
 static void tile_free(tile_case *c) {
     check_canaries(c->a.scratch - N_CANARY, N_CANARY);
     check_canaries(c->a.scratch + c->n_scratch, N_CANARY);
-    ct_free(c->kv_base), ct_free(c->q_base), ct_free(c->scratch_base);
+    free(c->kv_base), ct_free(c->q_base), ct_free(c->scratch_base);
 }
 
 /* Any tile that a session could ask for: full layers, rings that have wrapped or not, windows cut by spans. */
@@ -234,8 +261,7 @@ static void attend__keeps_nan_to_those_who_see_it(void **state) {
         } else { /* a position's key, or its value */
             float *x = ct_alloc_array((size_t)d, sizeof *x);
             x[below(d)] = NAN;
-            const size_t at = (size_t)((n & 4 ? (const uint8_t *)c.a.k : (const uint8_t *)c.a.v) - c.kv_base);
-            ref.store_kv(c.kv_base + at + (size_t)(bad_pos % c.a.cap) * c.a.row_bytes, kv, x, d);
+            (n & 4 ? ref.store_key : ref.store_value)(tile_at(&c.a, n & 4 ? c.a.k : c.a.v, bad_pos), kv, (int)(bad_pos % CT_LANES), x, d);
             ct_free(x);
         }
         attention(&fast, &c.a, after);
@@ -266,22 +292,26 @@ static void check_against_double(const ct_attend *a, int t, int h, const float *
     const float *q = a->q + (size_t)t * a->ldq + (size_t)h * (size_t)d;
     double *s = ct_alloc_array((size_t)(hi - lo), sizeof *s), *sum = ct_alloc_array((size_t)d, sizeof *sum);
     double *size = ct_alloc_array((size_t)d, sizeof *size);
-    float *row = ct_alloc_array((size_t)d, sizeof *row);
     double max = -INFINITY, score_error = 0, total = 0;
     for (int64_t p = lo; p < hi; p++) {
-        ct_quant_decoder(a->kv)(row, (const uint8_t *)a->k + (size_t)(p % a->cap) * a->row_bytes, d);
         double dot = 0, magnitude = 0;
-        for (int i = 0; i < d; i++) dot += (double)q[i] * (double)row[i], magnitude += fabs((double)q[i] * (double)row[i]);
+        for (int i = 0; i < d; i++) {
+            const double x = (double)q[i] * (double)element(a, false, p, i);
+            dot += x, magnitude += fabs(x);
+        }
         s[p - lo] = (double)a->scale * dot;
         max = fmax(max, s[p - lo]);
-        /* A lane's additions, four of the tree, the scale. */
-        score_error = fmax(score_error, (double)a->scale * magnitude * u * (double)((d + CT_LANES - 1) / CT_LANES + 5));
+        /* The additions of a block, those of the blocks, the scale. */
+        const int block = d < CT_ATTEND_BLOCK ? d : CT_ATTEND_BLOCK;
+        score_error = fmax(score_error, (double)a->scale * magnitude * u * (double)(block + d / CT_ATTEND_BLOCK + 1));
     }
     for (int64_t p = lo; p < hi; p++) {
-        ct_quant_decoder(a->kv)(row, (const uint8_t *)a->v + (size_t)(p % a->cap) * a->row_bytes, d);
         const double w = exp(s[p - lo] - max);
         total += w;
-        for (int i = 0; i < d; i++) sum[i] += w * (double)row[i], size[i] += w * fabs((double)row[i]);
+        for (int i = 0; i < d; i++) {
+            const double x = (double)element(a, true, p, i);
+            sum[i] += w * x, size[i] += w * fabs(x);
+        }
     }
     /* A weight is off by its score's and the maximum's error, and by rounding of their difference (at most 88 before exp
      * is zero) and of exp, once in the span and once in each merge it goes through; a sum by its number of additions. */
@@ -293,7 +323,7 @@ static void check_against_double(const ct_attend *a, int t, int h, const float *
             fail_msg("%s: element %d is %.9g, in double %.9g, bound %.2g", fast.level, i, got, sum[i] / total, bound);
         }
     }
-    ct_free(s), ct_free(sum), ct_free(size), ct_free(row);
+    ct_free(s), ct_free(sum), ct_free(size);
 }
 
 static void attend__is_the_softmax_in_double(void **state) {
@@ -349,62 +379,62 @@ static void rope__equals_the_definition(void **state) {
     }
 }
 
-static void store__equals_the_definition(void **state) {
+/* What is stored is where the layout says, rounded as its type does, and nothing beside it is touched. */
+static void store__puts_a_row_into_its_lane(void **state) {
     (void)state;
     static const float special[] = {NAN, INFINITY, -INFINITY, 3e38f, 65520.0f, 1e-45f, 6e-8f, -0.0f};
     for (int n = 0; n < 300; n++) {
         const ct_dtype kv = kv_types[n % 3];
-        const int d = kv == CT_Q8_0 ? 32 * (1 + below(5)) : 1 + below(200);
-        const size_t bytes = ct_dtype_row_bytes(kv, d), skew = kv == CT_F32 ? 4 : 2 * (size_t)below(3);
-        float x[201];
-        uint8_t want[900], got[900];
-        for (int i = 0; i <= d; i++) x[i] = draw(n % N_PATTERN, (size_t)i);
-        if (n % 4 == 0) x[1 + below(d)] = special[below(8)];
-        memset(want, 0xa5, sizeof want), memset(got, 0xa5, sizeof got);
-        ref.store_kv(want + skew, kv, x + 1, d);
-        fast.store_kv(got + skew, kv, x + 1, d);
-        assert_memory_equal(want, got, sizeof got);
-        assert_int_equal(got[skew + bytes], 0xa5);
-    }
-}
-
-/* Half a step of a block is all that Q8_0 may lose; what is not finite is not made finite. */
-static void store_q8_0__is_off_by_half_a_step(void **state) {
-    (void)state;
-    for (int n = 0; n < 200; n++) {
-        float x[64], y[64];
-        uint8_t row[68];
-        for (int i = 0; i < 64; i++) x[i] = draw(n % 2 ? GAUSS : LARGE, (size_t)i);
-        const bool bad = n % 10 == 3;
-        if (bad) x[5] = n % 20 == 3 ? NAN : INFINITY;
-        fast.store_kv(row, CT_Q8_0, x, 64);
-        ct_quant_decoder(CT_Q8_0)(y, row, 64);
-        for (int b = 0; b < 64; b += 32) {
-            float peak = 0;
-            for (int i = b; i < b + 32; i++) peak = fmaxf(peak, fabsf(x[i]));
-            for (int i = b; i < b + 32; i++) {
-                if (bad && b == 0) {
-                    assert_true(isnan(y[i]));
-                } else {
-                    assert_true(fabsf(y[i] - x[i]) <= peak / 127 * 0.505f); /* the step itself is rounded to a half */
+        const int d = kv == CT_Q8_0 ? 32 * (1 + below(5)) : 1 + below(200), lane = below(CT_LANES);
+        const size_t bytes = CT_LANES * ct_dtype_row_bytes(kv, (int64_t)padded(d));
+        float *x = ct_alloc_array((size_t)d, sizeof *x), *before = ct_alloc_array((size_t)(CT_LANES * d), sizeof *before);
+        uint8_t *tile = malloc(bytes + 4);
+        for (size_t i = 0; i < bytes + 4; i++) tile[i] = (uint8_t)(kv == CT_Q8_0 ? 0x20 + i % 7 : i % 2 ? 0x34 : 0x17);
+        for (int i = 0; i < d; i++) x[i] = draw(n % N_PATTERN, (size_t)i);
+        if (n % 4 == 0) x[below(d)] = special[below(8)];
+        const bool value = n % 2;
+        const ct_attend a = {.k = tile, .v = tile, .tile_bytes = bytes, .kv = kv, .cap = CT_LANES, .d_head = d};
+        for (int l = 0; l < CT_LANES; l++)
+            for (int i = 0; i < d; i++) before[l * d + i] = element(&a, value, l, i);
+        (value ? fast.store_value : fast.store_key)(tile, kv, lane, x, d);
+        for (int i = 0; i < 4; i++) assert_int_equal(tile[bytes + (size_t)i], kv == CT_Q8_0 ? 0x20 + (bytes + (size_t)i) % 7 : (bytes + (size_t)i) % 2 ? 0x34 : 0x17);
+        for (int l = 0; l < CT_LANES; l++) {
+            for (int i = 0; i < d; i++) {
+                const float got = element(&a, value, l, i), old = before[l * d + i];
+                if (l != lane) {
+                    assert_memory_equal(&got, &old, sizeof got);
+                } else if (kv != CT_Q8_0) {
+                    const float want = kv == CT_F32 ? x[i] : ct_f16_to_f32(ct_f32_to_f16(x[i]));
+                    assert_true(isnan(want) ? isnan(got) : ct_f32_bits(got) == ct_f32_bits(want));
+                } else { /* half a step of the block; what is not finite is not made finite */
+                    float peak = 0;
+                    bool finite = true;
+                    for (int j = i / 32 * 32; j < i / 32 * 32 + 32; j++) peak = fmaxf(peak, fabsf(x[j])), finite = finite && isfinite(x[j]);
+                    if (!finite) assert_true(isnan(got));
+                    else if (peak < 65504.0f * 127) assert_true(fabsf(got - x[i]) <= peak / 127 * 0.505f + 0x1p-24f * 127);
                 }
             }
         }
+        ct_free(x), ct_free(before);
+        free(tile);
     }
 }
 
 /* ---- times -------------------------------------------------------------------------------------------- */
 
 static void bench_case(const char *what, ct_dtype kv, int d, int n_head, int n_tok, int64_t pos, int64_t window) {
-    const int64_t cap = pos + n_tok, seen = window ? window : pos;
-    const size_t row = ct_dtype_row_bytes(kv, d), ld = ct_attend_part(d);
+    const int64_t cap = (pos + n_tok + CT_LANES - 1) / CT_LANES * CT_LANES, seen = window ? window : pos;
+    const size_t row = ct_dtype_row_bytes(kv, d), tile = CT_LANES * row, ld = ct_attend_part(d);
     uint8_t *k = ct_alloc(row * (size_t)cap), *v = ct_alloc(row * (size_t)cap);
     float *x = ct_alloc_array((size_t)(d * n_head * n_tok), 4);
     for (int i = 0; i < d * n_head * n_tok; i++) x[i] = (float)ct_rng_normal(&rng);
-    for (int64_t p = 0; p < cap; p++) ref.store_kv(k + (size_t)p * row, kv, x, d), ref.store_kv(v + (size_t)p * row, kv, x, d);
+    for (int64_t p = 0; p < cap; p++) {
+        ref.store_key(k + (size_t)(p / CT_LANES) * tile, kv, (int)(p % CT_LANES), x, d);
+        ref.store_value(v + (size_t)(p / CT_LANES) * tile, kv, (int)(p % CT_LANES), x, d);
+    }
     float *part = ct_alloc_array(ld * CT_ATTEND_TILE, 4), *acc = ct_alloc_array((size_t)d, 4), max_sum[2] = CT_ATTEND_NONE;
     float *scratch = ct_alloc_array(ct_attend_scratch(d), 4);
-    const ct_attend a = {x, (size_t)(d * n_head), n_tok, n_head, pos, window, k, v, row, kv, cap, d, 0.05f, scratch};
+    const ct_attend a = {x, (size_t)(d * n_head), n_tok, n_head, pos, window, k, v, tile, kv, cap, d, 0.05f, scratch};
     double best = 1e30;
     for (int rep = 0; rep < 5; rep++) {
         const double t0 = ct_now_ms();
@@ -454,7 +484,7 @@ int main(int argc, char **argv) {
             cmocka_unit_test(attend__equals_the_definition),       cmocka_unit_test(merge__equals_the_definition),
             cmocka_unit_test(attend__does_not_depend_on_the_tile), cmocka_unit_test(attend__keeps_nan_to_those_who_see_it),
             cmocka_unit_test(attend__is_the_softmax_in_double),    cmocka_unit_test(rope__equals_the_definition),
-            cmocka_unit_test(store__equals_the_definition),        cmocka_unit_test(store_q8_0__is_off_by_half_a_step),
+            cmocka_unit_test(store__puts_a_row_into_its_lane),
         };
         failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
     }

@@ -16,26 +16,30 @@ static void kv__addresses_wrap_at_the_ring(void **state) {
     const ct_kv_geometry g[2] = {{2, 16, 10}, {1, 32, 100}};
     ct_kv kv;
     assert_int_equal(ct_kv_init(&kv, g, 2, CT_F16, NULL), 0);
-    assert_int_equal(kv.bytes, 2 * 2 * (10 * 2 * 16 + 100 * 32));
+    assert_int_equal(kv.bytes, 2 * 2 * (16 * 2 * 16 + 112 * 32)); /* whole tiles of 16 slots */
     assert_int_equal(kv.bytes, ct_kv_bytes(g, 2, CT_F16));
     ct_kv_store *s = &kv.store[0];
-    assert_ptr_equal(ct_kv_at(s, s->k, 3, 0), ct_kv_at(s, s->k, 13, 0));
-    assert_int_equal((uint8_t *)ct_kv_at(s, s->k, 4, 1) - (uint8_t *)s->k, 2 * (10 * 16 + 4 * 16)); /* head 1 behind head 0 */
+    assert_int_equal(s->cap, 16);
+    assert_ptr_equal(ct_kv_tile(s, s->k, 3, 0), ct_kv_tile(s, s->k, 19, 0));
+    assert_int_equal((uint8_t *)ct_kv_tile(s, s->k, 4, 1) - (uint8_t *)s->k, 2 * 16 * 16); /* head 1 behind head 0 */
+    s = &kv.store[1];
+    assert_ptr_equal(ct_kv_tile(s, s->v, 31, 0), ct_kv_tile(s, s->v, 16, 0));
+    assert_int_equal((uint8_t *)ct_kv_tile(s, s->v, 112 + 35, 0) - (uint8_t *)s->v, 2 * 2 * 16 * 32);
     ct_kv_free(&kv);
 }
 
 static void kv__rewinds_only_while_the_window_is_there(void **state) {
     (void)state;
-    /* Window 8, chunk 4: cap 11. */
+    /* Window 8, chunk 4: 11 slots, made 16. */
     const ct_kv_geometry g[1] = {{1, 16, 11}};
     ct_kv kv;
     assert_int_equal(ct_kv_init(&kv, g, 1, CT_F32, NULL), 0);
     for (int pos = 0; pos < 40; pos += 4) ct_kv_advance(&kv, pos, 4);
-    /* Positions 29…39 are held. Token n sees n-7…: the earliest n is 36. */
-    for (int n = 0; n <= 40; n++) assert_int_equal(ct_kv_can_rewind(&kv, n, 8), n >= 36);
+    /* Positions 24…39 are held. Token n sees n-7…: the earliest n is 31. */
+    for (int n = 0; n <= 40; n++) assert_int_equal(ct_kv_can_rewind(&kv, n, 8), n >= 31);
     /* Going back does not bring overwritten positions back. */
-    ct_kv_advance(&kv, 36, 1);
-    assert_false(ct_kv_can_rewind(&kv, 35, 8));
+    ct_kv_advance(&kv, 31, 1);
+    assert_false(ct_kv_can_rewind(&kv, 30, 8));
     ct_kv_reset(&kv);
     ct_kv_advance(&kv, 0, 11);
     for (int n = 0; n <= 11; n++) assert_true(ct_kv_can_rewind(&kv, n, 8));
@@ -49,11 +53,11 @@ static void kv__rewinds_anywhere_before_a_ring_is_full(void **state) {
     ct_kv kv;
     assert_int_equal(ct_kv_init(&kv, g, 2, CT_F16, NULL), 0);
     assert_true(ct_kv_can_rewind(&kv, 0, 8)); /* nothing was written */
-    for (int n_high = 1; n_high <= 11; n_high++) {
+    for (int n_high = 1; n_high <= 16; n_high++) {
         ct_kv_advance(&kv, n_high - 1, 1);
         for (int n = 0; n <= n_high; n++) assert_true(ct_kv_can_rewind(&kv, n, 8));
     }
-    ct_kv_advance(&kv, 11, 1); /* position 0 is gone: token 7 still sees it, token 8 does not */
+    ct_kv_advance(&kv, 16, 1); /* position 0 is gone: token 7 still sees it, token 8 does not */
     assert_false(ct_kv_can_rewind(&kv, 7, 8));
     assert_true(ct_kv_can_rewind(&kv, 8, 8));
     assert_true(ct_kv_can_rewind(&kv, 3, 1)); /* a window of one sees itself alone */
@@ -67,11 +71,12 @@ static void kv__large_stores_are_zeroed_and_whole(void **state) {
     ct_kv kv;
     for (int i = 0; i < 3; i++) {
         assert_int_equal(ct_kv_init(&kv, g, 2, CT_Q8_0, NULL), 0);
-        assert_int_equal(kv.bytes, 2 * (2 * 16384 * 16 + 100 * 2) * 34);
-        assert_int_equal(kv.store[0].row_bytes, 16 * 34);
-        uint8_t *first = ct_kv_at(&kv.store[0], kv.store[0].v, 0, 0), *last = ct_kv_at(&kv.store[0], kv.store[0].v, 16383, 1);
-        assert_int_equal(first[0] | last[16 * 34 - 1], 0);
-        first[0] = last[16 * 34 - 1] = 1;
+        assert_int_equal(kv.bytes, 2 * (2 * 16384 * 16 + 112 * 2) * 34);
+        const size_t end = kv.store[0].tile_bytes - 1;
+        assert_int_equal(end + 1, 16 * 16 * 34);
+        uint8_t *first = ct_kv_tile(&kv.store[0], kv.store[0].v, 0, 0), *last = ct_kv_tile(&kv.store[0], kv.store[0].v, 16383, 1);
+        assert_int_equal(first[0] | last[end], 0);
+        first[0] = last[end] = 1;
         ct_kv_free(&kv);
     }
 }

@@ -19,16 +19,6 @@ static inline vi_neon dp_neon(vi_neon acc, const vi_neon *w, const int8_t *x, in
 }
 
 #include "kernels/tmpl/panel.inc"
-
-/* Elements i… of the Q8_0 block at p. */
-INLINE FN(vec) FN(load_q8)(const uint8_t *p, int i) {
-    int32_t four;
-    memcpy(&four, p + 2 + i, sizeof four);
-    const float32x4_t scale = vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(ct_load_u16(p))));
-    const int16x8_t q = vmovl_s8(vreinterpret_s8_s32(vdup_n_s32(four)));
-    return (FN(vec))vmulq_f32(scale, vcvtq_f32_s32(vmovl_s16(vget_low_s16(q))));
-}
-
 #include "kernels/tmpl/attend.inc"
 
 void ct_kernels_neon(ct_kernels *k) {

@@ -31,13 +31,6 @@ static inline __attribute__((always_inline)) vi_avx2 dp_avx2(vi_avx2 acc, const 
 }
 
 #include "kernels/tmpl/panel.inc"
-
-/* Elements i… of the Q8_0 block at p. */
-INLINE FN(vec) FN(load_q8)(const uint8_t *p, int i) {
-    const __m256 scale = _mm256_cvtph_ps(_mm_set1_epi16((short)ct_load_u16(p)));
-    return (FN(vec))_mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(p + 2 + i)))));
-}
-
 #include "kernels/tmpl/attend.inc"
 
 void ct_kernels_avx2(ct_kernels *k) {

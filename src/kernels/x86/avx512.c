@@ -60,13 +60,6 @@ static inline vi_avx512 load_i8_avx512(const uint8_t *p) {
 #include "kernels/x86/avx512_quantize.h"
 
 #include "kernels/tmpl/panel.inc"
-
-/* Elements i… of the Q8_0 block at p. */
-INLINE FN(vec) FN(load_q8)(const uint8_t *p, int i) {
-    const __m512 scale = _mm512_cvtph_ps(_mm256_set1_epi16((short)ct_load_u16(p)));
-    return (FN(vec))_mm512_mul_ps(scale, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(p + 2 + i)))));
-}
-
 #include "kernels/tmpl/attend.inc"
 
 void ct_kernels_avx512(ct_kernels *k) {
