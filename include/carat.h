@@ -211,6 +211,15 @@ CARAT_API void carat_free(void *p);
  * whose head sizes are multiples of 32. */
 typedef enum { CARAT_KV_F16 = 0, CARAT_KV_F32 = 1, CARAT_KV_Q8_0 = 2 } carat_kv_type;
 
+/* Prompt lookup: where the end of the text has stood before, a sync of one new token evaluates what followed there in
+ * the same pass, as a guess. A next sync that goes on as guessed finds its logits ready and evaluates nothing. The logits
+ * are the same bits as without, so is every text; what changes is the time, and the memory for n_lookup rows of logits. */
+typedef enum {
+    CARAT_LOOKUP_OFF = 0,
+    CARAT_LOOKUP_AUTO = 1,   /* guess only where, by what came true so far and what passes took, it pays */
+    CARAT_LOOKUP_ALWAYS = 2, /* guess wherever the text repeats two tokens */
+} carat_lookup;
+
 /* Progress of long work, before every chunk: done of total tokens evaluated. Return false to cancel (ECANCEL). */
 typedef bool (*carat_progress_fn)(void *ud, int32_t done, int32_t total);
 
@@ -228,6 +237,8 @@ typedef struct {
     bool all_rows;             /* run every layer for every token, also where nobody asks for the result (to measure
                                 * what leaving that out saves; logits stay the same) */
     carat_kv_type kv;
+    carat_lookup lookup;       /* default off; always off where there is a tap, which would show guesses as text */
+    int32_t n_lookup;          /* tokens guessed at once, at most 255; 0 = 15 */
     carat_progress_fn progress; /* may be NULL */
     void *progress_ud;          /* keeps */
     carat_tap_fn tap;           /* may be NULL; called from the thread that calls sync */
@@ -247,7 +258,8 @@ CARAT_API int carat_session_new(carat_session **out, const carat_model *m, const
 CARAT_API void carat_session_free(carat_session **s);
 
 /* Make the session hold exactly tok[0,n), n > 0: reuses the common prefix, drops the rest, evaluates what is
- * new (always at least the last token, so logits are fresh). Borrows tok. Allocates nothing.
+ * new (always at least the last token, so logits are fresh; with lookup, what was not evaluated as a guess). Borrows tok.
+ * Allocates nothing.
  * EFULL when n > n_ctx, EINVAL for ids outside the vocabulary: nothing has changed. ECANCEL: the session holds a valid
  * shorter prefix. */
 CARAT_API int carat_session_sync(carat_session *s, const int32_t *tok, size_t n, carat_error *err);
@@ -277,12 +289,16 @@ typedef struct {
     uint64_t ple_reads;      /* rows looked up */
     uint64_t ple_read_bytes;
     uint64_t expert_evals;   /* (token, expert) pairs evaluated */
+    uint64_t lookup_passes;   /* evaluations of a token with guesses behind it */
+    uint64_t lookup_guessed;  /* guesses evaluated */
+    uint64_t lookup_accepted; /* of these, the ones that became text */
+    uint64_t lookup_plain;    /* evaluations of one token without guesses, lookup being on: nothing found, or not worth it */
     int32_t n_threads;
     const char *cpu;         /* kernel level in use */
 } carat_session_stats;
 CARAT_API void carat_session_get_stats(const carat_session *s, carat_session_stats *out);
 
-/* How often each expert of each layer was chosen since the session began: [n_layer, n_expert] counts,
+/* How often each expert of each layer was chosen since the session began, for guesses too: [n_layer, n_expert] counts,
  * NULL for models without experts. Points into s. */
 CARAT_API const uint64_t *carat_session_expert_counts(const carat_session *s);
 

@@ -52,6 +52,10 @@ static const cli_opt opts[] = {
     {"--think", 0, CLI_CHOICE, AT(think), "on|off", 0, 0,
      "Let the model think before it answers. Thoughts are shown on stderr, and in the JSON as \"thought\", never on "
      "stdout. Default: off."},
+    {"--lookup", 0, CLI_CHOICE, AT(lookup), "off|auto|always", 0, 0,
+     "Guess tokens from earlier places of the text that read the same, and check several in one pass. The answer is the "
+     "same, sooner where it repeats what stands before. auto guesses where that pays, always wherever two tokens repeat. "
+     "Default: auto."},
     {"--image", 0, CLI_LIST, AT(image), "FILE", 0, 0, "Not available yet: comes with the vision tower."},
     {"--audio", 0, CLI_LIST, AT(audio), "FILE", 0, 0, "Not available yet: comes with the audio tower."},
     {"--stats", 0, CLI_FLAG, AT(stats), NULL, 0, 0,
@@ -68,6 +72,7 @@ static void defaults(void *p) {
     a->min_p = o.min_p;
     a->repeat_penalty = o.repeat_penalty;
     a->think = THINK_OFF;
+    a->lookup = CARAT_LOOKUP_AUTO;
 }
 
 /* ---- the prompt ---- */
@@ -172,6 +177,7 @@ static int set_up(run_state *r, cli_bar *bar) {
     carat_session_opts so = cli_session_opts(&r->args->common, n_ctx);
     so.progress = on_progress;
     so.progress_ud = bar;
+    so.lookup = (carat_lookup)r->args->lookup;
     status = cli_session_open(&r->s, r->m, &r->args->common, &so);
     if (status) return status;
 

@@ -14,6 +14,7 @@ typedef struct {
     float temp, top_p, min_p, repeat_penalty;
     int32_t top_k;
     int32_t think;  /* index into "on|off" */
+    int32_t lookup; /* a carat_lookup: index into "off|auto|always" */
     cli_seed seed;
     cli_list image, audio;
 } run_args;
@@ -37,7 +38,7 @@ typedef struct {
     bool in_thought, thought_shown;
     size_t n_name;             /* bytes of the channel's name taken off this thought */
     run_text answer, thought;
-    int32_t n_decoded;         /* one-token evaluations, which decode_ms covers */
+    int32_t n_decoded;         /* tokens made ready after the first, which decode_ms covers */
     const char *stop;          /* "stop", "length", "context", "interrupted" */
     double start_ms, first_ms, end_ms; /* clock: the prompt is at hand; first token chosen; last one evaluated */
     double load_ms, prefill_ms;        /* durations */

@@ -46,6 +46,19 @@ static cli_json *timing_json(const run_state *r) {
     return t;
 }
 
+static cli_json *lookup_json(const run_state *r) {
+    static const char *const mode[] = {"off", "auto", "always"};
+    carat_session_stats st;
+    carat_session_get_stats(r->s, &st);
+    cli_json *l = cli_json_object();
+    cli_json_put_str(l, "mode", mode[r->args->lookup]);
+    cli_json_put_int(l, "passes", (int64_t)st.lookup_passes);
+    cli_json_put_int(l, "drafted", (int64_t)st.lookup_guessed);
+    cli_json_put_int(l, "accepted", (int64_t)st.lookup_accepted);
+    cli_json_put_int(l, "fallbacks", (int64_t)st.lookup_plain);
+    return l;
+}
+
 static cli_json *expert_layer_json(const uint64_t *count, int32_t n_expert, int32_t layer) {
     const expert_use u = expert_use_of(count, n_expert);
     if (u.evals == 0) return NULL;
@@ -114,6 +127,7 @@ int run_print_json(const run_state *r) {
     cli_json_put_str(o, "stop", r->stop);
     cli_json_put_int(o, "seed", (int64_t)r->seed);
     cli_json_put(o, "timing", timing_json(r));
+    cli_json_put(o, "lookup", lookup_json(r));
     cli_json_put(o, "memory", memory_json(r));
     return cli_json_print(o, "run");
 }
@@ -147,6 +161,14 @@ static void print_speed(const run_state *r) {
     cli_table_row(t, "answer", n, cli_time_text(ms, r->end_ms - r->first_ms), tok_s);
     cli_table_row(t, "first token after", "", cli_time_text(ms, r->first_ms - r->start_ms), "");
     cli_table_print(t, true);
+}
+
+/* How much of the answer was guessed ahead. Silent where nothing was. */
+static void print_lookup(const carat_session_stats *st) {
+    if (st->lookup_passes == 0) return;
+    fprintf(stderr, "lookup: %llu tokens guessed in %llu passes, %llu of them right; %llu passes without a guess\n\n",
+            (unsigned long long)st->lookup_guessed, (unsigned long long)st->lookup_passes,
+            (unsigned long long)st->lookup_accepted, (unsigned long long)st->lookup_plain);
 }
 
 static void print_memory(const run_state *r) {
@@ -194,6 +216,7 @@ void run_print_stats(const run_state *r) {
                 (int)st.n_threads, st.n_threads == 1 ? "" : "s", st.cpu, (unsigned long long)r->seed, r->stop);
         print_speed(r);
         fputc('\n', stderr);
+        print_lookup(&st);
         print_memory(r);
         fputc('\n', stderr);
         print_experts(r, &info);

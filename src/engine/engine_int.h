@@ -2,6 +2,7 @@
 #ifndef CT_ENGINE_ENGINE_INT_H
 #define CT_ENGINE_ENGINE_INT_H
 
+#include "engine/lookup.h"
 #include "engine/pack.h"
 #include "forward/forward.h"
 #include "kernels/kernels.h"
@@ -28,10 +29,14 @@ struct carat_model {
 struct carat_session {
     const carat_model *model;
     ct_forward fw;
-    int32_t *tok;         /* [n_ctx] tokens held */
+    int32_t *tok;         /* [n_ctx] tokens held, then guesses */
     int32_t n_past;
+    int32_t n_ahead;      /* guesses tok[n_past, n_past + n_ahead) are evaluated too, their logits follow `logits` */
     int32_t n_evaluated;
     const float *logits;  /* [n_vocab] of the last token, in fw; NULL before a sync succeeded */
+    carat_lookup lookup_mode;
+    ct_lookup lookup;     /* of tok; empty when off */
+    uint64_t lookup_passes, lookup_guessed, lookup_accepted, lookup_plain;
     carat_progress_fn progress;
     void *progress_ud;
     bool all_rows;        /* no row is spared a layer */

@@ -1,13 +1,20 @@
 /* Sessions: one timeline each. The main verb, sync, reuses the longest common prefix of what is held and what is asked
- * for, drops the rest and evaluates what is new in chunks. */
+ * for, drops the rest and evaluates what is new in chunks.
+ *
+ * With lookup, a sync of one new token evaluates guesses behind it. They are no part of what is held: a following sync
+ * takes over those that it asks for, and drops the others as it drops any tail. Rings have room for that: they keep the
+ * window and one chunk, and a pass with its guesses is at most a chunk. */
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/os.h"
 #include "engine/engine_int.h"
 
 #define DEFAULT_CTX 4096
 #define DEFAULT_CHUNK 256
 #define MAX_CHUNK 4096
+#define DEFAULT_LOOKUP 15
+#define MAX_LOOKUP 255
 
 carat_session_opts carat_session_opts_default(void) { return (carat_session_opts){.size = sizeof(carat_session_opts)}; }
 
@@ -27,6 +34,12 @@ static int resolve_kv(ct_dtype *out, const carat_model *m, carat_kv_type kv, car
     return 0;
 }
 
+/* Tokens a session of these options guesses at most. */
+static int32_t n_lookup_of(const carat_session_opts *o) {
+    if (o->lookup == CARAT_LOOKUP_OFF || o->tap) return 0;
+    return o->n_lookup ? o->n_lookup : DEFAULT_LOOKUP;
+}
+
 /* Options with every zero resolved, as the forward room wants them. */
 static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
     if (o->size != sizeof *o) return CT_FAIL(err, CARAT_EINVAL, "session options: size is wrong");
@@ -35,6 +48,10 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     CT_TRY(resolve_kv(&kv, m, o->kv, err));
     if (o->n_ctx < 0 || o->n_chunk < 0 || o->n_logits < 0 || o->n_rewind < 0 || o->n_threads < 0 || o->n_threads > 1024) {
         return CT_FAIL(err, CARAT_EINVAL, "session options: negative size, or more than 1024 threads");
+    }
+    if (o->lookup < CARAT_LOOKUP_OFF || o->lookup > CARAT_LOOKUP_ALWAYS || o->n_lookup < 0 || o->n_lookup > MAX_LOOKUP) {
+        return CT_FAIL(err, CARAT_EINVAL, "session options: lookup %d of %d tokens, expected a carat_lookup and at most %d",
+                       (int)o->lookup, o->n_lookup, MAX_LOOKUP);
     }
     int n_ctx = o->n_ctx;
     if (!n_ctx) n_ctx = m->cfg.n_ctx_train < DEFAULT_CTX ? m->cfg.n_ctx_train : DEFAULT_CTX;
@@ -45,6 +62,7 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     if (n_chunk > MAX_CHUNK) n_chunk = MAX_CHUNK;
     if (n_chunk > n_ctx) n_chunk = n_ctx;
     int n_logits = o->n_logits ? o->n_logits : 1;
+    if (n_logits <= n_lookup_of(o)) n_logits = n_lookup_of(o) + 1;
     if (n_logits > n_chunk) n_logits = n_chunk;
     *f = (ct_forward_opts){.n_ctx = n_ctx,
                            .n_chunk = n_chunk,
@@ -55,8 +73,10 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     return 0;
 }
 
-/* The list of tokens held. */
-static uint64_t token_bytes(const ct_forward_opts *f) { return (uint64_t)f->n_ctx * sizeof(int32_t); }
+/* The list of tokens held, and its index. */
+static uint64_t token_bytes(const ct_forward_opts *f, bool lookup) {
+    return (uint64_t)f->n_ctx * sizeof(int32_t) + (lookup ? ct_lookup_bytes(f->n_ctx) : 0);
+}
 
 int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes, uint64_t *scratch_bytes,
                            carat_error *err) {
@@ -64,7 +84,7 @@ int carat_session_estimate(const carat_model *m, const carat_session_opts *opts,
     ct_forward_opts f;
     CT_TRY(resolve(&f, m, &o, err));
     ct_forward_estimate(&m->cfg, &m->weights, &m->kernels, &f, kv_bytes, scratch_bytes);
-    *scratch_bytes += token_bytes(&f);
+    *scratch_bytes += token_bytes(&f, n_lookup_of(&o) > 0);
     return 0;
 }
 
@@ -81,6 +101,10 @@ int carat_session_new(carat_session **out, const carat_model *m, const carat_ses
     s->all_rows = o.all_rows;
     s->tok = ct_alloc_array((size_t)f.n_ctx, sizeof *s->tok);
     int rc = s->tok ? 0 : CT_FAIL(err, CARAT_ENOMEM, "session: out of memory");
+    if (!rc && n_lookup_of(&o) > 0) {
+        s->lookup_mode = o.lookup;
+        rc = ct_lookup_init(&s->lookup, s->tok, f.n_ctx, n_lookup_of(&o), err);
+    }
     if (!rc) rc = ct_pack_make(m->pack, &m->weights, &m->cfg, &m->kernels, f.n_threads, err);
     if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->pack->weights, &m->kernels, &f, err);
     if (rc) {
@@ -97,6 +121,7 @@ void carat_session_free(carat_session **sp) {
     carat_session *s = *sp;
     if (!s) return;
     ct_forward_free(&s->fw);
+    ct_lookup_free(&s->lookup);
     ct_free(s->tok);
     ct_free(s);
     *sp = NULL;
@@ -116,16 +141,33 @@ static int check_tokens(const carat_session *s, const int32_t *tok, size_t n, ca
     return 0;
 }
 
+/* Is tok[0,n) what is held, gone on as guessed? Then its logits are there. */
+static bool take_guessed(carat_session *s, const int32_t *tok, int32_t n) {
+    const int32_t m = n - s->n_past;
+    if (m < 1 || m > s->n_ahead || memcmp(s->tok, tok, (size_t)n * sizeof *tok) != 0) return false;
+    s->n_past = n;
+    s->n_ahead -= m;
+    s->n_evaluated = 0;
+    s->lookup_accepted += (uint64_t)m;
+    s->logits += (size_t)m * (size_t)s->model->cfg.n_vocab;
+    ct_lookup_push(&s->lookup, n);
+    return true;
+}
+
 /* Cut the timeline to the longest prefix of tok[0,n) that can go on without evaluating anything again; at least the last
  * token is always left to do. */
 static void rewind_to(carat_session *s, const int32_t *tok, int32_t n, bool from_start) {
+    const int32_t n_held = s->n_past + s->n_ahead;
     int32_t keep = 0;
     if (!from_start) {
-        while (keep < s->n_past && keep < n - 1 && s->tok[keep] == tok[keep]) keep++;
+        while (keep < n_held && keep < n - 1 && s->tok[keep] == tok[keep]) keep++;
     }
     if (!ct_kv_can_rewind(&s->fw.kv, keep, s->model->cfg.w_swa)) keep = 0;
     if (keep == 0) ct_kv_reset(&s->fw.kv);
+    if (keep > s->n_past) s->lookup_accepted += (uint64_t)(keep - s->n_past);
+    ct_lookup_cut(&s->lookup, keep);
     s->n_past = keep;
+    s->n_ahead = 0;
     s->logits = NULL;
 }
 
@@ -165,6 +207,7 @@ static int evaluate_chunks(carat_session *s, const int32_t *tok, int32_t n, cara
             ct_forward_logits(&s->fw, m - 1, 1);
         }
     }
+    if (s->lookup_mode) ct_lookup_push(&s->lookup, n);
     s->logits = s->fw.logits + (size_t)at * (size_t)s->model->cfg.n_vocab;
     return 0;
 }
@@ -177,9 +220,37 @@ static int evaluate(carat_session *s, const int32_t *tok, int32_t n, carat_logit
     return rc;
 }
 
+/* Evaluate one token more and what may follow it. */
+static int evaluate_with_guesses(carat_session *s, int32_t tok, carat_error *err) {
+    const int32_t pos = s->n_past;
+    s->n_evaluated = 0;
+    if (s->progress && !s->progress(s->progress_ud, 0, 1)) return CT_FAIL(err, CARAT_ECANCEL, "cancelled after 0 of 1 tokens");
+    s->tok[pos] = tok;
+    ct_lookup_push(&s->lookup, pos + 1);
+    int32_t room = s->fw.o.n_ctx - pos - 1;
+    if (room > s->fw.o.n_chunk - 1) room = s->fw.o.n_chunk - 1;
+    const int32_t k = ct_lookup_guess(&s->lookup, s->tok + pos + 1, room, s->lookup_mode == CARAT_LOOKUP_ALWAYS);
+    ct_profile_step(s->fw.profile, CARAT_STEP_OTHER);
+    const double t0 = ct_now_ms();
+    ct_forward_chunk(&s->fw, s->tok + pos, k + 1, pos, k + 1);
+    ct_forward_logits(&s->fw, 0, k + 1);
+    ct_lookup_timed(&s->lookup, k + 1, ct_now_ms() - t0);
+    ct_profile_step(s->fw.profile, CARAT_STEP_SAMPLING);
+    s->n_past = pos + 1;
+    s->n_ahead = k;
+    s->n_evaluated = 1;
+    s->lookup_passes += k > 0;
+    s->lookup_plain += k == 0;
+    s->lookup_guessed += (uint64_t)k;
+    s->logits = s->fw.logits;
+    return 0;
+}
+
 int carat_session_sync(carat_session *s, const int32_t *tok, size_t n, carat_error *err) {
     CT_TRY(check_tokens(s, tok, n, err));
+    if (take_guessed(s, tok, (int32_t)n)) return 0;
     rewind_to(s, tok, (int32_t)n, false);
+    if (s->lookup_mode && s->n_past > 0 && (size_t)s->n_past == n - 1) return evaluate_with_guesses(s, tok[n - 1], err);
     return evaluate(s, tok, (int32_t)n, NULL, NULL, err);
 }
 
@@ -201,7 +272,7 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
     const carat_model *m = s->model;
     *out = (carat_session_stats){
         .kv_bytes = s->fw.kv.bytes,
-        .scratch_bytes = s->fw.plan.bytes + token_bytes(&s->fw.o),
+        .scratch_bytes = s->fw.plan.bytes + token_bytes(&s->fw.o, s->lookup_mode != CARAT_LOOKUP_OFF),
         .model_bytes = m->info.heap_bytes,
         .packed_bytes = m->pack->bytes,
         .mapped_bytes = m->info.file_bytes,
@@ -209,6 +280,10 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
         .ple_reads = s->fw.ple_tier.reads,
         .ple_read_bytes = s->fw.ple_tier.read_bytes,
         .expert_evals = s->fw.expert_evals,
+        .lookup_passes = s->lookup_passes,
+        .lookup_guessed = s->lookup_guessed,
+        .lookup_accepted = s->lookup_accepted,
+        .lookup_plain = s->lookup_plain,
         .n_threads = s->fw.o.n_threads,
         .cpu = s->model->kernels.level,
     };

@@ -59,6 +59,20 @@ seed=$(json seed) ids=$(json token_ids)
 carat run "$MODEL" -p "$P" -n 4 --seed "$seed" --json
 check "the seed that JSON tells reproduces the answer" equal "$(json token_ids)" "$ids"
 
+# Prompt lookup: the same tokens, and JSON tells how the guesses went.
+carat run "$MODEL" -p "$P" -n 60 --seed 7 --json --lookup off
+ids=$(json token_ids)
+check "lookup off guesses nothing" equal "$(json lookup.mode) $(json lookup.drafted)" "off 0"
+for mode in auto always; do
+    carat run "$MODEL" -p "$P" -n 60 --seed 7 --json --lookup $mode
+    check "--lookup $mode: the same tokens" equal "$(json token_ids)" "$ids"
+    check "--lookup $mode: JSON says so" equal "$(json lookup.mode)" $mode
+    check "--lookup $mode: no more right than guessed" test "$(json lookup.accepted)" -le "$(json lookup.drafted)"
+done
+carat run "$MODEL" -p "$P" -n 2 --json
+check "the default is auto" equal "$(json lookup.mode)" auto
+refused 2 "--lookup" run "$MODEL" -p a --lookup never
+
 # The prompt: -p, -f and stdin are the same; a newline at the end of a file is dropped.
 carat run "$MODEL" -p "$P" -n 4 --temp 0 --json
 n=$(json prompt_tokens) ids=$(json token_ids)

@@ -129,7 +129,7 @@ static int make_everything(everything *e, carat_error *err) {
     carat_session_opts o = carat_session_opts_default();
     int32_t tok[256];
     size_t n = 0;
-    o.n_threads = 3;
+    o.n_threads = 3, o.lookup = CARAT_LOOKUP_AUTO;
     int rc = carat_model_open(&e->m, path_e, NULL, err);
     if (!rc) rc = carat_session_new(&e->s, e->m, &o, err);
     if (!rc) rc = carat_sampler_new(&e->sm, MAKER_VOCAB, NULL, err);
@@ -146,6 +146,29 @@ static void free_everything(everything *e) {
     carat_sampler_free(&e->sm);
     carat_session_free(&e->s);
     carat_model_close(&e->m);
+}
+
+/* Guesses included: a text in a circle, with lookup. */
+static void sync_with_lookup__allocates_nothing(void **state) {
+    (void)state;
+    carat_model *m = open_model(path_e);
+    carat_session *s = NULL;
+    carat_session_opts o = carat_session_opts_default();
+    o.n_threads = 2, o.lookup = CARAT_LOOKUP_ALWAYS;
+    assert_int_equal(carat_session_new(&s, m, &o, NULL), 0);
+    int32_t tok[MAKER_CTX];
+    for (int i = 0; i < MAKER_CTX; i++) tok[i] = i % 7;
+    n_alloc = 0;
+    int rc = 0;
+    for (size_t n = 1; n <= MAKER_CTX; n++) rc |= carat_session_sync(s, tok, n, NULL);
+    const long n = n_alloc;
+    carat_session_stats st;
+    carat_session_get_stats(s, &st);
+    assert_int_equal(rc, 0);
+    assert_int_equal(n, 0);
+    assert_true(st.lookup_accepted > 30);
+    carat_session_free(&s);
+    carat_model_close(&m);
 }
 
 static void everything__survives_every_failed_allocation(void **state) {
@@ -209,10 +232,12 @@ static void calls__accept_no_error(void **state) {
     carat_detok *d = NULL;
     static const carat_message hello[] = {{"user", "hello"}};
     const carat_session_opts good = carat_session_opts_default();
-    carat_session_opts o[7] = {good, good, good, good, good, good, good};
+    enum { N_BAD = 9 };
+    carat_session_opts o[N_BAD];
+    for (int i = 0; i < N_BAD; i++) o[i] = good;
     o[0].size = 1, o[1].n_ctx = -1, o[2].n_ctx = MAKER_CTX + 1, o[3].n_threads = 1025, o[4].n_chunk = -1, o[5].n_logits = -1;
-    o[6].kv = (carat_kv_type)7;
-    for (int i = 0; i < 7; i++) {
+    o[6].kv = (carat_kv_type)7, o[7].lookup = (carat_lookup)3, o[8].lookup = CARAT_LOOKUP_AUTO, o[8].n_lookup = 256;
+    for (int i = 0; i < N_BAD; i++) {
         assert_int_equal(carat_session_new(&s, m, &o[i], NULL), CARAT_EINVAL);
         assert_int_equal(carat_session_estimate(m, &o[i], &kv, &scratch, NULL), CARAT_EINVAL);
         assert_null(s);
@@ -295,7 +320,7 @@ static void estimate__is_what_a_session_holds(void **state) {
     for (int moe = 0; moe < 2; moe++) {
         carat_model *m = open_model(moe ? path_moe : path_e);
         carat_session_opts o = carat_session_opts_default();
-        o.n_ctx = 40, o.n_chunk = 7, o.n_logits = 3, o.n_threads = 2;
+        o.n_ctx = 40, o.n_chunk = 7, o.n_logits = 3, o.n_threads = 2, o.lookup = moe ? CARAT_LOOKUP_OFF : CARAT_LOOKUP_AUTO;
         uint64_t kv, scratch;
         assert_int_equal(carat_session_estimate(m, &o, &kv, &scratch, NULL), 0);
         carat_session *s = NULL;
@@ -359,6 +384,7 @@ static void model__serves_two_threads_at_once(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sync_and_next__allocate_nothing),
+        cmocka_unit_test(sync_with_lookup__allocates_nothing),
         cmocka_unit_test(everything__survives_every_failed_allocation),
         cmocka_unit_test(session__survives_threads_that_do_not_start),
         cmocka_unit_test(calls__accept_no_error),

@@ -15,6 +15,28 @@ check "counting" says "one, two, three, four," five
 one=$(answer 1 "Once upon a time")
 for t in 2 3 8; do check "$t threads say the same" test "$(answer $t "Once upon a time")" = "$one"; done
 
+# Prompt lookup changes no token, however the next one is chosen; where the text repeats, its guesses come true.
+lookup() { # MODE SAMPLING…: ids, and how the guesses went
+    mode=$1
+    shift
+    "$CARAT_BIN" run "$GEMMA3" --raw -n 48 --json --lookup "$mode" "$@" -p "Question: Who wrote the play about the prince of Denmark?
+Answer: The play about the prince of Denmark was written by Shakespeare.
+Question: Who wrote the play about the king of Scotland?
+Answer: The play about" 2>/dev/null
+}
+ids() { sed 's/.*"token_ids": \(\[[^]]*\]\).*/\1/'; }
+guesses() { sed 's/.*"lookup": {\([^}]*\)}.*/\1/'; }
+for how in "--temp 0" "--seed 1 --top-k 0 --top-p 1" "--seed 2" "--seed 3 --temp 0.7 --repeat-penalty 1.2"; do
+    off=$(lookup off $how | ids)
+    for mode in auto always; do
+        out=$(lookup $mode $how)
+        echo "lookup $mode, $how: $(printf %s "$out" | guesses)"
+        check "lookup $mode, $how: the same tokens" test "$(printf %s "$out" | ids)" = "$off"
+    done
+done
+right=$(lookup always --temp 0 | sed 's/.*"accepted": \([0-9]*\).*/\1/')
+check "greedy, always: at least 10 guesses come true ($right)" test "$right" -ge 10
+
 if [ -f "$DATA/wikitext2_test_raw.txt.xz" ] && command -v xz >/dev/null; then
     text=$CACHE/wikitext2_test_raw.txt
     xz -dc "$DATA/wikitext2_test_raw.txt.xz" >"$text"
