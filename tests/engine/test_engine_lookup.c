@@ -364,7 +364,7 @@ static void bundled_models__write_the_same_texts(void **state) {
     };
     static const char prompt[] = "Tom said: \"The red ball is in the big box.\" Mia said: \"The red ball is in the big box.\" "
                                  "Sam said: \"The red ball";
-    enum { N = 300 };
+    enum { N = 220 };
     for (int moe = 0; moe < 2; moe++) {
         char path[1200];
         const char *root = getenv("CARAT_ROOT");
@@ -375,13 +375,14 @@ static void bundled_models__write_the_same_texts(void **state) {
         carat_model_info info;
         carat_model_get_info(m, &info);
         assert_int_equal(info.n_vocab, 4096);
+        int n_right = 0;
         for (size_t h = 0; h < sizeof how / sizeof *how; h++) {
             int32_t want[N], got[N];
             size_t n = 0;
             assert_int_equal(carat_tokenize(m, prompt, sizeof prompt - 1, CARAT_TOKENIZE_BOS, want, N, &n, NULL), 0);
             memcpy(got, want, n * sizeof *got);
             carat_session_opts o = carat_session_opts_default();
-            o.n_ctx = N, o.n_chunk = 32, o.n_threads = 2;
+            o.n_ctx = N, o.n_chunk = 32, o.n_threads = 1;
             carat_session *s = NULL;
             if (carat_session_new(&s, m, &o, &err)) fail_msg("%s", err.msg);
             write_text(s, how[h].o, h + 1, want, (int)n, N);
@@ -397,10 +398,11 @@ static void bundled_models__write_the_same_texts(void **state) {
                 print_message("%s, %s, %s: %d passes with %d guesses, %d right; %d fallbacks\n", moe ? "moe" : "e", how[h].name,
                               mode == CARAT_LOOKUP_AUTO ? "auto" : "always", (int)st.lookup_passes, (int)st.lookup_guessed,
                               (int)st.lookup_accepted, (int)st.lookup_plain);
-                if (mode == CARAT_LOOKUP_ALWAYS) assert_true(st.lookup_accepted > 10);
+                if (mode == CARAT_LOOKUP_ALWAYS) n_right += (int)st.lookup_accepted;
                 carat_session_free(&s);
             }
         }
+        assert_true(n_right > 100); /* or the same texts prove nothing */
         carat_model_close(&m);
     }
 }
