@@ -45,6 +45,15 @@ typedef struct {
     bool panels;         /* matmul: w lies as panels, which only level ref is given */
 } ct_matmul;
 
+/* A product with rows split in two planes (panel.h). */
+typedef struct {
+    ct_matmul m;          /* w, row_bytes: the coarse plane; xq */
+    const uint8_t *fine;  /* the other plane */
+    size_t fine_bytes;    /* of a row of it */
+    const int32_t *span;  /* matmul_above: ct_x_span of the token */
+    float tau;            /* matmul_above */
+} ct_split;
+
 /* Floats of scratch that matmul needs for rows of d_in values. */
 size_t ct_matmul_scratch(int64_t d_in);
 
@@ -100,6 +109,11 @@ typedef struct ct_kernels {
     void (*matmul[CT_N_WEIGHT_DTYPE])(const ct_matmul *a);
     /* NULL where the level or the type has no panels. */
     void (*matmul_panel[CT_N_WEIGHT_DTYPE])(const ct_matmul *a);
+    /* The same bits from split rows. NULL where the level or the type has none. */
+    void (*matmul_split[CT_N_WEIGHT_DTYPE])(const ct_split *a);
+    /* One token, row0 a multiple of CT_ROW_TILE: panels in which every row is surely below tau, by the coarse plane alone,
+     * become -INFINITY; the others get matmul_split's bits. Returns how many of these there were. */
+    int64_t (*matmul_above[CT_N_WEIGHT_DTYPE])(const ct_split *a);
     /* n_tok rows of x, [n_tok, d_in] f32 with stride ldx, to tiles: ct_x_bytes(n_tok, d_in, n_plane). d_in is a
      * multiple of CT_X_BLOCK. */
     void (*quantize)(uint8_t *xq, const float *x, size_t ldx, int n_tok, int64_t d_in, int n_plane);

@@ -15,6 +15,16 @@
  * The scale is the block's largest magnitude / 127 (one plane) or / 32512 (two), integers are rounded to nearest even.
  * A block that holds an infinity or a NaN has d = NaN; one below CT_X_TINY counts as zero.
  *
+ * Rows of Q8_0 and Q6_K can also be split: the upper bits of every quant and the scales in one plane of panels, the lower
+ * bits in another, the same bytes in all. A value is  scale * ((c << n_low | f) - zero),  0 <= f < 2^n_low  the fine part.
+ * With x >= 0 its product is largest at f = 2^n_low - 1, with x < 0 at f = 0, so the coarse plane bounds a block's integer
+ *     sum(w * x) <= (sum(c * x) << n_low) - zero * sum(x) + (2^n_low - 1) * sum(max(x, 0))
+ * (for a negative scale: >=, with min). Conversion, products with one scale of one sign and fused multiply-adds are monotone
+ * in IEEE arithmetic, so the same chain over the bounds ends at or above the row's own f32: no rounding error has to be
+ * added. Units of a block of 32 of Q8_0: coarse f16 d, four of nibbles, one of bits 3 (bit g of byte i: value 4 g + i);
+ * fine two of bits 2-1 (value 16 j + 4 k + i in bits 2 k of byte i of unit j), one of bits 0. Of 256 of Q6_K: the block's own
+ * order with bits 5-2 for its low and bits 1-0 for its high ones, the latter being the fine plane.
+ *
  * A product of a block is  sum(w * q) as an exact integer, then one fused multiply-add in f32 per scale, blocks in
  * ascending order. So a result does not depend on tiles, threads or instruction set. */
 #ifndef CT_KERNELS_PANEL_H
@@ -37,6 +47,16 @@ static inline size_t ct_panel_bytes(int64_t d_out, size_t row_bytes) {
 void ct_panel_pack(uint8_t *panel, ct_dtype t, const uint8_t *rows, size_t row_bytes, int n_row);
 /* Row r (0 to 15) of a panel back as it lies in rows: row: row_bytes. */
 void ct_panel_row(uint8_t *row, ct_dtype t, const uint8_t *panel, int r, size_t row_bytes);
+
+/* Can rows of the type be split? Then bytes of a row's coarse and fine part, which together are the row's. */
+bool ct_split_has(ct_dtype t);
+size_t ct_split_coarse_bytes(ct_dtype t, int64_t d_in);
+size_t ct_split_fine_bytes(ct_dtype t, int64_t d_in);
+/* As ct_panel_pack, into both planes. */
+void ct_split_pack(uint8_t *coarse, uint8_t *fine, ct_dtype t, const uint8_t *rows, size_t row_bytes, int n_row);
+/* (2^n_low - 1) * sum(max(x, 0)) and the same of min, of each scale's values of the one token in xq: [2 * d_in / 16] at
+ * most. */
+void ct_x_span(int32_t *span, ct_dtype t, const uint8_t *xq, int64_t d_in, int n_plane);
 
 /* Bytes of one token's block. */
 #define CT_X_BLOCK_BYTES(n_plane) (CT_X_BLOCK * (n_plane) + 16)

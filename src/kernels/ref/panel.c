@@ -122,6 +122,38 @@ static void decode_block(w_block *w, ct_dtype t, const uint8_t *p, int row, int 
     }
 }
 
+/* ---- split rows: the integer with the fine bits zero, then the fine bits ----------------------------------- */
+
+static void decode_coarse(w_block *w, ct_dtype t, const uint8_t *p, int row, int s) {
+    w->two_scales = t == CT_Q6_K;
+    w->has_min = false;
+    if (t == CT_Q8_0) {
+        w->scale[0] = f16_at(p, row);
+        for (int i = 0; i < CT_X_BLOCK; i++) {
+            const int upper = quant_at(p + 32, row, i % 16) >> (i / 16 * 4) & 15, bit = quant_at(p + 32, row, 16 + i % 4) >> i / 4 & 1;
+            w->q[i] = (upper << 4 | bit << 3) - 128;
+        }
+        return;
+    }
+    const int half = s / 4, group = s % 4;
+    for (int k = 0; k < 2; k++) {
+        w->scale[k] = f16_at(p + 2304, row) * (float)(int8_t)p[2048 + (2 * s + k) * CT_PANEL_ROWS + row];
+    }
+    for (int i = 0; i < CT_X_BLOCK; i++) {
+        w->q[i] = ((quant_at(p, row, half * 64 + group % 2 * 32 + i) >> (group / 2 * 4) & 15) << 2) - 32;
+    }
+}
+
+static void add_fine(w_block *w, ct_dtype t, const uint8_t *p, int row, int s) {
+    for (int i = 0; i < CT_X_BLOCK; i++) {
+        if (t == CT_Q8_0) {
+            w->q[i] += (quant_at(p, row, i / 16 * 4 + i % 4) >> (i / 4 % 4 * 2) & 3) << 1 | (quant_at(p, row, 8 + i % 4) >> i / 4 & 1);
+        } else {
+            w->q[i] += quant_at(p, row, s / 4 * 32 + i) >> (s % 4 * 2) & 3;
+        }
+    }
+}
+
 /* ---- product -------------------------------------------------------------------------------------------- */
 
 static int32_t dot16(const w_block *w, const uint8_t *hi, const uint8_t *lo, int from) {
@@ -130,19 +162,29 @@ static int32_t dot16(const w_block *w, const uint8_t *hi, const uint8_t *lo, int
     return sum;
 }
 
-static void matmul(const ct_matmul *a) {
-    const size_t block = ct_dtype_block_bytes(a->dtype);
-    const int per_block = ct_dtype_block_len(a->dtype) / CT_X_BLOCK;
+/* Block b of row r of a, integers of both planes where the rows are split. */
+static void decode_row_block(w_block *w, const ct_matmul *a, const ct_split *split, int64_t r, int64_t b) {
+    const int per_block = ct_dtype_block_len(a->dtype) / CT_X_BLOCK, row = (int)(r % CT_PANEL_ROWS), s = (int)(b % per_block);
+    const size_t panel = (size_t)(r / CT_PANEL_ROWS) * CT_PANEL_ROWS, block = (size_t)(b / per_block) * CT_PANEL_ROWS;
+    const uint8_t *p = a->w + panel * a->row_bytes;
+    if (!split) {
+        decode_block(w, a->dtype, p + block * ct_dtype_block_bytes(a->dtype), row, s);
+        return;
+    }
+    decode_coarse(w, a->dtype, p + block * ct_split_coarse_bytes(a->dtype, ct_dtype_block_len(a->dtype)), row, s);
+    add_fine(w, a->dtype, split->fine + panel * split->fine_bytes + block * ct_split_fine_bytes(a->dtype, ct_dtype_block_len(a->dtype)),
+             row, s);
+}
+
+static void product(const ct_matmul *a, const ct_split *split) {
     for (int64_t r = a->row0; r < a->row1; r++) {
-        const uint8_t *panel = a->w + (size_t)(r / CT_PANEL_ROWS) * CT_PANEL_ROWS * a->row_bytes;
         const uint8_t *x = a->xq;
         for (int t0 = 0; t0 < a->n_tok;) {
             const int n_t = ct_x_tile(a->n_tok - t0, a->n_plane);
             float sum[8] = {0};
             for (int64_t b = 0; b < a->d_in / CT_X_BLOCK; b++, x += n_t * CT_X_BLOCK_BYTES(a->n_plane)) {
                 w_block w;
-                decode_block(&w, a->dtype, panel + (size_t)(b / per_block) * block * CT_PANEL_ROWS, (int)(r % CT_PANEL_ROWS),
-                             (int)(b % per_block));
+                decode_row_block(&w, a, split, r, b);
                 for (int t = 0; t < n_t; t++) {
                     float d, dm;
                     const uint8_t *hi = x + t * CT_X_BLOCK, *lo = a->n_plane == 1 ? NULL : hi + n_t * CT_X_BLOCK;
@@ -164,9 +206,54 @@ static void matmul(const ct_matmul *a) {
     }
 }
 
+static void matmul(const ct_matmul *a) { product(a, NULL); }
+static void matmul_split(const ct_split *a) { product(&a->m, a); }
+
+/* Nothing of row r that is not NaN is above this. */
+static float upper_bound(const ct_split *a, int64_t r) {
+    const size_t coarse = ct_split_coarse_bytes(a->m.dtype, ct_dtype_block_len(a->m.dtype));
+    const int per_block = ct_dtype_block_len(a->m.dtype) / CT_X_BLOCK;
+    const uint8_t *panel = a->m.w + (size_t)(r / CT_PANEL_ROWS) * CT_PANEL_ROWS * a->m.row_bytes, *x = a->m.xq;
+    const int32_t *span = a->span;
+    float sum = 0.0f;
+    for (int64_t b = 0; b < a->m.d_in / CT_X_BLOCK; b++, x += CT_X_BLOCK_BYTES(a->m.n_plane)) {
+        w_block w;
+        float d;
+        decode_coarse(&w, a->m.dtype, panel + (size_t)(b / per_block) * coarse * CT_PANEL_ROWS, (int)(r % CT_PANEL_ROWS),
+                      (int)(b % per_block));
+        const uint8_t *lo = a->m.n_plane == 1 ? NULL : x + CT_X_BLOCK;
+        memcpy(&d, x + CT_X_BLOCK * a->m.n_plane, 4);
+        const int32_t s[2] = {dot16(&w, x, lo, 0), dot16(&w, x, lo, 16)};
+        if (w.two_scales) {
+            for (int h = 0; h < 2; h++, span += 2) sum = fmaf((float)(s[h] + span[w.scale[h] < 0.0f]), w.scale[h] * d, sum);
+        } else {
+            sum = fmaf((float)(s[0] + s[1] + span[w.scale[0] < 0.0f]), w.scale[0] * d, sum);
+            span += 2;
+        }
+    }
+    return sum;
+}
+
+static int64_t matmul_above(const ct_split *a) {
+    int64_t n = 0;
+    for (int64_t r = a->m.row0; r < a->m.row1; r += CT_PANEL_ROWS) {
+        ct_split part = *a;
+        bool reaches = false;
+        part.m.row0 = r;
+        part.m.row1 = a->m.row1 - r < CT_PANEL_ROWS ? a->m.row1 : r + CT_PANEL_ROWS;
+        /* rows that do not exist are zero, and count like any */
+        for (int64_t i = r; i < r + CT_PANEL_ROWS; i++) reaches |= !(upper_bound(a, i) < a->tau);
+        n += reaches;
+        if (reaches) matmul_split(&part);
+        for (int64_t i = r; i < part.m.row1 && !reaches; i++) a->m.y[i] = -INFINITY;
+    }
+    return n;
+}
+
 void ct_kernels_portable(ct_kernels *k) {
     k->quantize = quantize;
     for (int t = 0; t < CT_N_WEIGHT_DTYPE; t++) {
         if (ct_panel_has((ct_dtype)t)) k->matmul_panel[t] = matmul;
+        if (ct_split_has((ct_dtype)t)) k->matmul_split[t] = matmul_split, k->matmul_above[t] = matmul_above;
     }
 }
