@@ -237,6 +237,11 @@ typedef struct {
     bool all_rows;             /* run every layer for every token, also where nobody asks for the result (to measure
                                 * what leaving that out saves; logits stay the same) */
     carat_kv_type kv;
+    int32_t n_top;             /* 0: all logits are wanted. k > 0: sync leaves the k largest, and what equals the k-th, exactly
+                                * as they are, and may leave others at -INFINITY: for carat_sampler_next with
+                                * carat_sampler_n_top. The output head is then screened, and read in part, where that pays;
+                                * the model's first session decides on its layout. sync_logits gives all, always */
+    bool screen_always;        /* with n_top: screen also a head that caches hold, and where it did not pay (for tests) */
     carat_lookup lookup;       /* default off; always off where there is a tap, which would show guesses as text */
     int32_t n_lookup;          /* tokens guessed at once, at most 255; 0 = 15 */
     carat_progress_fn progress; /* may be NULL */
@@ -289,6 +294,10 @@ typedef struct {
     uint64_t ple_reads;      /* rows looked up */
     uint64_t ple_read_bytes;
     uint64_t expert_evals;   /* (token, expert) pairs evaluated */
+    uint64_t head_screened;   /* rows of logits for which the output head was screened */
+    uint64_t head_whole;      /* rows of which only n_top were asked for, and the head was computed whole: fallbacks */
+    uint64_t head_panels;     /* groups of 16 rows of the head screened, and of these computed */
+    uint64_t head_panels_kept;
     uint64_t lookup_passes;   /* evaluations of a token with guesses behind it */
     uint64_t lookup_guessed;  /* guesses evaluated */
     uint64_t lookup_accepted; /* of these, the ones that became text */
@@ -391,6 +400,10 @@ typedef struct {
 } carat_sampler_opts;
 
 CARAT_API carat_sampler_opts carat_sampler_opts_default(void);
+
+/* How many of the largest logits decide what a sampler of these options chooses, recent tokens' penalty included; 0: all
+ * do. Borrows opts (NULL = defaults). */
+CARAT_API int32_t carat_sampler_n_top(const carat_sampler_opts *opts);
 
 /* Order as in Hugging Face: penalty, temperature, top-k, top-p, min-p, draw. Gives *out: carat_sampler_free. */
 CARAT_API int carat_sampler_new(carat_sampler **out, int32_t n_vocab, const carat_sampler_opts *opts, carat_error *err);

@@ -19,6 +19,7 @@
 #include "verbs.h"
 
 enum { THINK_ON = 0, THINK_OFF = 1 };
+enum { SCREEN_OFF = 0, SCREEN_AUTO = 1, SCREEN_ALWAYS = 2 };
 
 #define AT(field) offsetof(run_args, field)
 static const cli_opt opts[] = {
@@ -56,6 +57,10 @@ static const cli_opt opts[] = {
      "Guess tokens from earlier places of the text that read the same, and check several in one pass. The answer is the "
      "same, sooner where it repeats what stands before. auto guesses where that pays, always wherever two tokens repeat. "
      "Default: auto."},
+    {"--screen", 0, CLI_CHOICE, AT(screen), "off|auto|always", 0, 0,
+     "Where only the likeliest tokens count (--temp 0 or --top-k), leave out those that the upper bits of the output "
+     "head prove to be less likely. The answer is the same. auto does so for heads too large for caches, and pauses "
+     "where it gains little. Default: auto."},
     {"--image", 0, CLI_LIST, AT(image), "FILE", 0, 0, "Not available yet: comes with the vision tower."},
     {"--audio", 0, CLI_LIST, AT(audio), "FILE", 0, 0, "Not available yet: comes with the audio tower."},
     {"--stats", 0, CLI_FLAG, AT(stats), NULL, 0, 0,
@@ -73,6 +78,7 @@ static void defaults(void *p) {
     a->repeat_penalty = o.repeat_penalty;
     a->think = THINK_OFF;
     a->lookup = CARAT_LOOKUP_AUTO;
+    a->screen = SCREEN_AUTO;
 }
 
 /* ---- the prompt ---- */
@@ -174,16 +180,6 @@ static int set_up(run_state *r, cli_bar *bar) {
     int32_t n_ctx = 0;
     int status = choose_n_ctx(r, &n_ctx);
     if (status) return status;
-    carat_session_opts so = cli_session_opts(&r->args->common, n_ctx);
-    so.progress = on_progress;
-    so.progress_ud = bar;
-    so.lookup = (carat_lookup)r->args->lookup;
-    status = cli_session_open(&r->s, r->m, &r->args->common, &so);
-    if (status) return status;
-
-    carat_error err;
-    carat_model_info info;
-    carat_model_get_info(r->m, &info);
     carat_sampler_opts o = carat_sampler_opts_default();
     o.temp = r->args->temp;
     o.top_k = r->args->top_k;
@@ -191,6 +187,19 @@ static int set_up(run_state *r, cli_bar *bar) {
     o.min_p = r->args->min_p;
     o.repeat_penalty = r->args->repeat_penalty;
     o.seed = r->seed = r->args->seed.given ? r->args->seed.value : ct_entropy() & 0xffffffffu; /* short to retype */
+
+    carat_session_opts so = cli_session_opts(&r->args->common, n_ctx);
+    so.progress = on_progress;
+    so.progress_ud = bar;
+    so.lookup = (carat_lookup)r->args->lookup;
+    so.n_top = r->args->screen == SCREEN_OFF ? 0 : carat_sampler_n_top(&o);
+    so.screen_always = r->args->screen == SCREEN_ALWAYS;
+    status = cli_session_open(&r->s, r->m, &r->args->common, &so);
+    if (status) return status;
+
+    carat_error err;
+    carat_model_info info;
+    carat_model_get_info(r->m, &info);
     if (carat_sampler_new(&r->sm, info.n_vocab, &o, &err) || carat_detok_new(&r->detok, r->m, r->args->raw, &err)) {
         return cli_fail_err("run", &err);
     }

@@ -14,6 +14,7 @@ typedef struct {
     float temp, top_p, min_p, repeat_penalty;
     int32_t top_k;
     int32_t think;  /* index into "on|off" */
+    int32_t screen; /* index into "off|auto|always" */
     int32_t lookup; /* a carat_lookup: index into "off|auto|always" */
     cli_seed seed;
     cli_list image, audio;

@@ -46,8 +46,21 @@ static cli_json *timing_json(const run_state *r) {
     return t;
 }
 
+static const char *const mode[] = {"off", "auto", "always"};
+
+static cli_json *screen_json(const run_state *r) {
+    carat_session_stats st;
+    carat_session_get_stats(r->s, &st);
+    cli_json *l = cli_json_object();
+    cli_json_put_str(l, "mode", mode[r->args->screen]);
+    cli_json_put_int(l, "screened", (int64_t)st.head_screened);
+    cli_json_put_int(l, "fallbacks", (int64_t)st.head_whole);
+    cli_json_put_int(l, "groups", (int64_t)st.head_panels);
+    cli_json_put_int(l, "computed", (int64_t)st.head_panels_kept);
+    return l;
+}
+
 static cli_json *lookup_json(const run_state *r) {
-    static const char *const mode[] = {"off", "auto", "always"};
     carat_session_stats st;
     carat_session_get_stats(r->s, &st);
     cli_json *l = cli_json_object();
@@ -128,6 +141,7 @@ int run_print_json(const run_state *r) {
     cli_json_put_int(o, "seed", (int64_t)r->seed);
     cli_json_put(o, "timing", timing_json(r));
     cli_json_put(o, "lookup", lookup_json(r));
+    cli_json_put(o, "screen", screen_json(r));
     cli_json_put(o, "memory", memory_json(r));
     return cli_json_print(o, "run");
 }
@@ -163,8 +177,13 @@ static void print_speed(const run_state *r) {
     cli_table_print(t, true);
 }
 
-/* How much of the answer was guessed ahead. Silent where nothing was. */
-static void print_lookup(const carat_session_stats *st) {
+/* What was spared. Silent where nothing was. */
+static void print_spared(const carat_session_stats *st) {
+    if (st->head_screened) {
+        fprintf(stderr, "output head: screened for %llu tokens, %.1f%% of its rows computed beyond the first; whole for %llu\n\n",
+                (unsigned long long)st->head_screened, 100.0 * (double)st->head_panels_kept / (double)st->head_panels,
+                (unsigned long long)st->head_whole);
+    }
     if (st->lookup_passes == 0) return;
     fprintf(stderr, "lookup: %llu tokens guessed in %llu passes, %llu of them right; %llu passes without a guess\n\n",
             (unsigned long long)st->lookup_guessed, (unsigned long long)st->lookup_passes,
@@ -216,7 +235,7 @@ void run_print_stats(const run_state *r) {
                 (int)st.n_threads, st.n_threads == 1 ? "" : "s", st.cpu, (unsigned long long)r->seed, r->stop);
         print_speed(r);
         fputc('\n', stderr);
-        print_lookup(&st);
+        print_spared(&st);
         print_memory(r);
         fputc('\n', stderr);
         print_experts(r, &info);

@@ -34,6 +34,7 @@ struct carat_session {
     int32_t n_ahead;      /* guesses tok[n_past, n_past + n_ahead) are evaluated too, their logits follow `logits` */
     int32_t n_evaluated;
     const float *logits;  /* [n_vocab] of the last token, in fw; NULL before a sync succeeded */
+    int32_t n_top;        /* 0: all logits are wanted */
     carat_lookup lookup_mode;
     ct_lookup lookup;     /* of tok; empty when off */
     uint64_t lookup_passes, lookup_guessed, lookup_accepted, lookup_plain;

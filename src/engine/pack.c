@@ -19,7 +19,7 @@
 
 typedef struct {
     ct_matrix src;
-    uint8_t *dst;
+    uint8_t *dst, *fine;  /* fine: NULL, or where the second plane goes; dst is then the first */
     int64_t n_expert, items_per_expert;
     int64_t first_item;
 } job;
@@ -28,7 +28,7 @@ typedef struct {
     job *job;
     int n;
     uint64_t bytes;
-    bool count_only;
+    bool count_only, split_head;
     uint8_t *memory;
 } job_list;
 
@@ -36,8 +36,17 @@ static bool wanted(const ct_matrix *m, const ct_kernels *k) {
     return m->data && !m->panels && k->matmul_panel[m->dtype] && ct_panel_has(m->dtype);
 }
 
+/* The two planes of a split matrix lie one behind the other. */
+static void split_matrix(ct_matrix *m, job *j) {
+    const size_t coarse = ct_split_coarse_bytes(m->dtype, m->d_in);
+    j->fine = j->dst + ct_panel_bytes(m->d_out, coarse);
+    m->row_bytes = coarse;
+    m->fine = j->fine;
+    m->fine_bytes = ct_split_fine_bytes(m->dtype, m->d_in);
+}
+
 /* Count or take matrix m; where taken, m becomes its packed self. */
-static void visit(job_list *l, ct_matrix *m, int64_t n_expert, const ct_kernels *k) {
+static void visit(job_list *l, ct_matrix *m, int64_t n_expert, const ct_kernels *k, bool split) {
     if (!wanted(m, k)) return;
     if (!n_expert) n_expert = 1;
     const size_t one = ct_panel_bytes(m->d_out, m->row_bytes);
@@ -49,6 +58,7 @@ static void visit(job_list *l, ct_matrix *m, int64_t n_expert, const ct_kernels 
         m->data = j->dst;
         m->panels = true;
         if (m->expert_bytes) m->expert_bytes = one;
+        if (split && k->matmul_split[m->dtype] && ct_split_has(m->dtype)) split_matrix(m, j);
     }
     l->n++;
     l->bytes += ((uint64_t)n_expert * one + 63) & ~UINT64_C(63);
@@ -59,15 +69,15 @@ static void visit_all(job_list *l, ct_weights *w, const ct_config *c, const ct_k
     for (int i = 0; i < c->n_layer; i++) {
         ct_layer_weights *lw = &w->layer[i];
 #define NORM(field)
-#define MAT(field) visit(l, &lw->field, lw->field.expert_bytes ? c->n_expert : 0, k);
+#define MAT(field) visit(l, &lw->field, lw->field.expert_bytes ? c->n_expert : 0, k, false);
 #define X(field, kind, gguf, hf) kind(field)
 #include "model/names.def"
 #undef X
 #undef NORM
 #undef MAT
     }
-    if (c->d_ple % CT_PANEL_ROWS == 0) visit(l, &w->per_layer_model_proj, 0, k); /* used in parts of d_ple rows */
-    visit(l, &w->output, 0, k);
+    if (c->d_ple % CT_PANEL_ROWS == 0) visit(l, &w->per_layer_model_proj, 0, k, false); /* used in parts of d_ple rows */
+    visit(l, &w->output, 0, k, l->split_head);
 }
 
 /* Copies of the layer array are cheap and keep w untouched; w's lifetime covers p's. */
@@ -100,8 +110,14 @@ static void pack_item(void *ud, int64_t item, int thread) {
     const uint8_t *src = m->data + (size_t)e * m->expert_bytes;
     uint8_t *dst = j->dst + (size_t)e * ct_panel_bytes(m->d_out, m->row_bytes);
     for (int64_t r = row0; r < row1; r += CT_PANEL_ROWS) {
-        ct_panel_pack(dst + (size_t)r * m->row_bytes, m->dtype, src + (size_t)r * m->row_bytes, m->row_bytes,
-                      row1 - r < CT_PANEL_ROWS ? (int)(row1 - r) : CT_PANEL_ROWS);
+        const int n_row = row1 - r < CT_PANEL_ROWS ? (int)(row1 - r) : CT_PANEL_ROWS;
+        const uint8_t *rows = src + (size_t)r * m->row_bytes;
+        if (j->fine) {
+            ct_split_pack(dst + (size_t)r * ct_split_coarse_bytes(m->dtype, m->d_in),
+                          j->fine + (size_t)r * ct_split_fine_bytes(m->dtype, m->d_in), m->dtype, rows, m->row_bytes, n_row);
+        } else {
+            ct_panel_pack(dst + (size_t)r * m->row_bytes, m->dtype, rows, m->row_bytes, n_row);
+        }
     }
     ct_map_release(src + (size_t)row0 * m->row_bytes, (size_t)(row1 - row0) * m->row_bytes);
 }
@@ -121,8 +137,9 @@ static int pack_all(ct_pack *p, job_list *l, const ct_config *c, const ct_kernel
     return 0;
 }
 
-static int make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, int n_threads, carat_error *err) {
-    job_list count = {.count_only = true}, l = {0};
+static int make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, int n_threads, bool split_head,
+                carat_error *err) {
+    job_list count = {.count_only = true}, l = {.split_head = split_head};
     p->weights = *w;
     visit_all(&count, &p->weights, c, k);
     if (count.n == 0) return 0;
@@ -140,11 +157,12 @@ static int make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_ke
     return rc;
 }
 
-int ct_pack_make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, int n_threads, carat_error *err) {
+int ct_pack_make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, int n_threads, bool split_head,
+                 carat_error *err) {
     int rc = 0;
     pthread_mutex_lock(&p->lock);
     if (!p->done) {
-        rc = make(p, w, c, k, n_threads, err);
+        rc = make(p, w, c, k, n_threads, split_head, err);
         p->done = rc == 0;
         if (rc) ct_pack_free(p);
     }

@@ -17,9 +17,11 @@ typedef struct {
 
 /* Bytes that ct_pack_make will hold for these weights and kernels. */
 uint64_t ct_pack_bytes(const ct_weights *w, const ct_config *c, const ct_kernels *k);
-/* Pack once, with n_threads threads; later calls return at once. Borrows w, c and k; p->weights points into w's memory
+/* Pack once, with n_threads threads; later calls return at once. split_head: the output head as split panels, where its
+ * type has them (the same bytes and products, and rows can be screened). Borrows w, c and k; p->weights points into w's memory
  * for everything that stays as it is. ENOMEM leaves p ready to try again. */
-int ct_pack_make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, int n_threads, carat_error *err);
+int ct_pack_make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, int n_threads, bool split_head,
+                 carat_error *err);
 void ct_pack_free(ct_pack *p);
 
 #endif

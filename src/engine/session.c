@@ -15,6 +15,8 @@
 #define MAX_CHUNK 4096
 #define DEFAULT_LOOKUP 15
 #define MAX_LOOKUP 255
+/* A head of fewer bytes stays in caches from token to token: reading less of it saves nothing. */
+#define SCREEN_BYTES (16 << 20)
 
 carat_session_opts carat_session_opts_default(void) { return (carat_session_opts){.size = sizeof(carat_session_opts)}; }
 
@@ -40,6 +42,13 @@ static int32_t n_lookup_of(const carat_session_opts *o) {
     return o->n_lookup ? o->n_lookup : DEFAULT_LOOKUP;
 }
 
+/* How many logits a session of these options needs; 0: all. */
+static int32_t n_top_of(const carat_model *m, const carat_session_opts *o) {
+    const ct_matrix *w = &m->weights.output;
+    const bool large = (uint64_t)w->d_out * w->row_bytes >= SCREEN_BYTES;
+    return o->n_top < w->d_out && (large || o->screen_always) ? o->n_top : 0;
+}
+
 /* Options with every zero resolved, as the forward room wants them. */
 static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
     if (o->size != sizeof *o) return CT_FAIL(err, CARAT_EINVAL, "session options: size is wrong");
@@ -53,6 +62,7 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
         return CT_FAIL(err, CARAT_EINVAL, "session options: lookup %d of %d tokens, expected a carat_lookup and at most %d",
                        (int)o->lookup, o->n_lookup, MAX_LOOKUP);
     }
+    if (o->n_top < 0) return CT_FAIL(err, CARAT_EINVAL, "session options: n_top is %d, expected 0 (all) or more", o->n_top);
     int n_ctx = o->n_ctx;
     if (!n_ctx) n_ctx = m->cfg.n_ctx_train < DEFAULT_CTX ? m->cfg.n_ctx_train : DEFAULT_CTX;
     if (n_ctx > m->cfg.n_ctx_train) {
@@ -68,6 +78,7 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
                            .n_chunk = n_chunk,
                            .n_logits = n_logits,
                            .n_rewind = o->n_rewind,
+                           .n_top = n_top_of(m, o),
                            .n_threads = o->n_threads ? o->n_threads : ct_n_cores(),
                            .kv = kv};
     return 0;
@@ -105,12 +116,14 @@ int carat_session_new(carat_session **out, const carat_model *m, const carat_ses
         s->lookup_mode = o.lookup;
         rc = ct_lookup_init(&s->lookup, s->tok, f.n_ctx, n_lookup_of(&o), err);
     }
-    if (!rc) rc = ct_pack_make(m->pack, &m->weights, &m->cfg, &m->kernels, f.n_threads, err);
+    if (!rc) rc = ct_pack_make(m->pack, &m->weights, &m->cfg, &m->kernels, f.n_threads, f.n_top > 0, err);
     if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->pack->weights, &m->kernels, &f, err);
     if (rc) {
         carat_session_free(&s);
         return rc;
     }
+    s->n_top = f.n_top;
+    s->fw.head_always = o.screen_always;
     s->fw.tap = o.tap;
     s->fw.tap_ud = o.tap_ud;
     *out = s;
@@ -187,6 +200,15 @@ static int give_rows(carat_session *s, int32_t pos, int32_t m, carat_logits_fn r
     return 0;
 }
 
+/* Logits of one row that nobody compares with other rows. */
+static void last_logits(carat_session *s, int32_t row) {
+    if (s->n_top) {
+        ct_forward_logits_top(&s->fw, row, s->n_top);
+    } else {
+        ct_forward_logits(&s->fw, row, 1);
+    }
+}
+
 static int evaluate_chunks(carat_session *s, const int32_t *tok, int32_t n, carat_logits_fn row, void *ud, carat_error *err) {
     const int32_t first = s->n_past;
     int32_t at = 0;
@@ -204,7 +226,7 @@ static int evaluate_chunks(carat_session *s, const int32_t *tok, int32_t n, cara
         if (row) {
             CT_TRY(give_rows(s, pos, m, row, ud, &at, err));
         } else if (last) {
-            ct_forward_logits(&s->fw, m - 1, 1);
+            last_logits(s, m - 1);
         }
     }
     if (s->lookup_mode) ct_lookup_push(&s->lookup, n);
@@ -233,7 +255,8 @@ static int evaluate_with_guesses(carat_session *s, int32_t tok, carat_error *err
     ct_profile_step(s->fw.profile, CARAT_STEP_OTHER);
     const double t0 = ct_now_ms();
     ct_forward_chunk(&s->fw, s->tok + pos, k + 1, pos, k + 1);
-    ct_forward_logits(&s->fw, 0, k + 1);
+    if (k == 0) last_logits(s, 0);
+    else ct_forward_logits(&s->fw, 0, k + 1);
     ct_lookup_timed(&s->lookup, k + 1, ct_now_ms() - t0);
     ct_profile_step(s->fw.profile, CARAT_STEP_SAMPLING);
     s->n_past = pos + 1;
@@ -280,6 +303,10 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
         .ple_reads = s->fw.ple_tier.reads,
         .ple_read_bytes = s->fw.ple_tier.read_bytes,
         .expert_evals = s->fw.expert_evals,
+        .head_screened = s->fw.head_screened,
+        .head_whole = s->fw.head_whole,
+        .head_panels = s->fw.head_panels,
+        .head_panels_kept = s->fw.head_panels_kept,
         .lookup_passes = s->lookup_passes,
         .lookup_guessed = s->lookup_guessed,
         .lookup_accepted = s->lookup_accepted,

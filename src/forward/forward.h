@@ -18,6 +18,7 @@ typedef struct {
     int n_chunk;     /* most tokens of one ct_forward_chunk */
     int n_logits;    /* most rows of one ct_forward_logits */
     int n_rewind;    /* tokens a ring can go back at least, where more than n_chunk */
+    int n_top;       /* most k of ct_forward_logits_top; 0: it is not called */
     int n_threads;
     ct_dtype kv;     /* type of the KV cache */
 } ct_forward_opts;
@@ -70,6 +71,13 @@ typedef struct ct_forward {
     ct_linear *moe_op;         /* [n_expert] */
     float *out_x;              /* [n_logits, d_model] final hidden */
     float *logits;             /* [n_logits, n_vocab] */
+    int32_t *head_span;        /* [2 * d_model / 16] of ct_x_span */
+    float *head_best;          /* [n_top] heap */
+    int64_t *head_kept;        /* [n_threads] panels computed */
+    bool head_always;          /* screen also where it did not pay last time */
+    int head_rest;             /* rows until screening is tried again */
+    uint64_t head_screened, head_whole; /* rows of logits with the head screened, and, asked for their top, computed whole */
+    uint64_t head_panels, head_panels_kept; /* panels screened, and of these computed */
     int n_op;                  /* most products of a parallel region */
     int64_t *op_item;          /* [n_op] first work item of each */
     const uint8_t **op_xq;     /* [n_op] its input as integer tiles, NULL where its product is in f32 */
@@ -99,5 +107,8 @@ void ct_forward_profile(ct_forward *f, ct_profile *p);
 void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_need);
 /* Logits (soft-capped) of rows [row, row + n_row) of the last chunk into f->logits; n_row <= n_logits. */
 void ct_forward_logits(ct_forward *f, int row, int n_row);
+/* Logits of one row of which only the k largest matter, 0 < k <= n_top: those, and all that equal the k-th, are what
+ * ct_forward_logits gives; the others are that or -INFINITY. See head.c. */
+void ct_forward_logits_top(ct_forward *f, int row, int k);
 
 #endif

@@ -61,6 +61,11 @@ static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq,
         .n_plane = n_plane(op),
         .panels = w->panels,
     };
+    if (w->fine) {
+        const ct_split split = {.m = a, .fine = w->fine, .fine_bytes = w->fine_bytes};
+        f->k->matmul_split[w->dtype](&split);
+        return;
+    }
     (ct_in_integers(f, w) ? f->k->matmul_panel : f->k->matmul)[w->dtype](&a);
 }
 

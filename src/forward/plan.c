@@ -103,6 +103,11 @@ static void plan_buffers(ct_forward *f) {
     }
     ADD(out_x, (int64_t)f->o.n_logits * c->d_model);
     ADD(logits, (int64_t)f->o.n_logits * c->n_vocab);
+    if (f->o.n_top) {
+        ADD(head_span, 2 * (c->d_model / 16 + 1));
+        ADD(head_best, f->o.n_top);
+        ADD(head_kept, f->o.n_threads);
+    }
     plan_hidden(f);
     f->n_op = c->n_expert > 4 ? c->n_expert : 4;
     ADD(op_item, f->n_op);

@@ -139,13 +139,14 @@ void ct_split_pack(uint8_t *coarse, uint8_t *fine, ct_dtype t, const uint8_t *ro
 }
 
 void ct_x_span(int32_t *span, ct_dtype t, const uint8_t *xq, int64_t d_in, int n_plane) {
-    const int n = t == CT_Q8_0 ? 32 : 16, most = t == CT_Q8_0 ? 7 : 3;
+    const int n = t == CT_Q8_0 ? 32 : 16, most = t == CT_Q8_0 ? 7 : 3, zero = t == CT_Q8_0 ? 128 : 32;
     for (int64_t i = 0; i < d_in; i += CT_X_BLOCK, xq += CT_X_BLOCK_BYTES(n_plane)) {
         for (int j = 0; j < CT_X_BLOCK; j += n, span += 2) {
             span[0] = span[1] = 0;
             for (int k = j; k < j + n; k++) {
                 const int32_t x = n_plane == 1 ? (int8_t)xq[k] : 256 * (int8_t)xq[k] + (int8_t)xq[CT_X_BLOCK + k];
-                span[x < 0] += most * x;
+                span[0] += (x > 0 ? most * x : 0) - zero * x;
+                span[1] += (x < 0 ? most * x : 0) - zero * x;
             }
         }
     }

@@ -54,8 +54,8 @@ size_t ct_split_coarse_bytes(ct_dtype t, int64_t d_in);
 size_t ct_split_fine_bytes(ct_dtype t, int64_t d_in);
 /* As ct_panel_pack, into both planes. */
 void ct_split_pack(uint8_t *coarse, uint8_t *fine, ct_dtype t, const uint8_t *rows, size_t row_bytes, int n_row);
-/* (2^n_low - 1) * sum(max(x, 0)) and the same of min, of each scale's values of the one token in xq: [2 * d_in / 16] at
- * most. */
+/* What is added to sum(c * x) << n_low for the bound: (2^n_low - 1) * sum(max(x, 0)) - zero * sum(x), and the same with min
+ * for negative scales, of each scale's values of the one token in xq: [2 * d_in / 16] at most. */
 void ct_x_span(int32_t *span, ct_dtype t, const uint8_t *xq, int64_t d_in, int n_plane);
 
 /* Bytes of one token's block. */

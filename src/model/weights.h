@@ -15,6 +15,8 @@ typedef struct {
     size_t row_bytes;
     size_t expert_bytes;     /* from one expert's matrix to the next, 0 for plain matrices */
     bool panels;             /* rows lie as panels (kernels/panel.h), not one after the other: packed, or so in the file */
+    const uint8_t *fine;     /* not NULL: split panels, of which data is the coarse plane and this the other */
+    size_t fine_bytes;       /* of a row in it; row_bytes is then of a row in the coarse plane */
 } ct_matrix;
 
 typedef struct {

@@ -299,6 +299,15 @@ static int check_opts(const carat_sampler_opts *o, carat_error *err) {
     return 0;
 }
 
+/* A penalty of 1 or more only lowers logits, of at most repeat_last_n tokens: of the repeat_last_n + k largest at least k
+ * keep theirs, and everything else stays below these, at equal logits by its higher id as before. */
+int32_t carat_sampler_n_top(const carat_sampler_opts *opts) {
+    const carat_sampler_opts o = opts ? *opts : carat_sampler_opts_default();
+    const int32_t k = o.temp == 0.0f || o.top_k == 1 ? 1 : o.top_k;
+    if (k <= 0 || o.repeat_penalty == 1.0f || o.repeat_last_n <= 0) return k > 0 ? k : 0;
+    return o.repeat_penalty > 1.0f && k <= INT32_MAX - o.repeat_last_n ? k + o.repeat_last_n : 0;
+}
+
 int carat_sampler_new(carat_sampler **out, int32_t n_vocab, const carat_sampler_opts *opts, carat_error *err) {
     *out = NULL;
     carat_sampler_opts o = carat_sampler_opts_default();

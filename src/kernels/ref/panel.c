@@ -122,7 +122,7 @@ static void decode_block(w_block *w, ct_dtype t, const uint8_t *p, int row, int 
     }
 }
 
-/* ---- split rows: the integer with the fine bits zero, then the fine bits ----------------------------------- */
+/* ---- split rows: the upper bits of the integer, then the lower ones, less the zero point ----------------------------------- */
 
 static void decode_coarse(w_block *w, ct_dtype t, const uint8_t *p, int row, int s) {
     w->two_scales = t == CT_Q6_K;
@@ -131,7 +131,7 @@ static void decode_coarse(w_block *w, ct_dtype t, const uint8_t *p, int row, int
         w->scale[0] = f16_at(p, row);
         for (int i = 0; i < CT_X_BLOCK; i++) {
             const int upper = quant_at(p + 32, row, i % 16) >> (i / 16 * 4) & 15, bit = quant_at(p + 32, row, 16 + i % 4) >> i / 4 & 1;
-            w->q[i] = (upper << 4 | bit << 3) - 128;
+            w->q[i] = upper << 4 | bit << 3;
         }
         return;
     }
@@ -140,16 +140,17 @@ static void decode_coarse(w_block *w, ct_dtype t, const uint8_t *p, int row, int
         w->scale[k] = f16_at(p + 2304, row) * (float)(int8_t)p[2048 + (2 * s + k) * CT_PANEL_ROWS + row];
     }
     for (int i = 0; i < CT_X_BLOCK; i++) {
-        w->q[i] = ((quant_at(p, row, half * 64 + group % 2 * 32 + i) >> (group / 2 * 4) & 15) << 2) - 32;
+        w->q[i] = (quant_at(p, row, half * 64 + group % 2 * 32 + i) >> (group / 2 * 4) & 15) << 2;
     }
 }
 
 static void add_fine(w_block *w, ct_dtype t, const uint8_t *p, int row, int s) {
     for (int i = 0; i < CT_X_BLOCK; i++) {
         if (t == CT_Q8_0) {
-            w->q[i] += (quant_at(p, row, i / 16 * 4 + i % 4) >> (i / 4 % 4 * 2) & 3) << 1 | (quant_at(p, row, 8 + i % 4) >> i / 4 & 1);
+            const int two = quant_at(p, row, i / 16 * 4 + i % 4) >> (i / 4 % 4 * 2) & 3, one = quant_at(p, row, 8 + i % 4) >> i / 4 & 1;
+            w->q[i] += (two << 1 | one) - 128;
         } else {
-            w->q[i] += quant_at(p, row, s / 4 * 32 + i) >> (s % 4 * 2) & 3;
+            w->q[i] += (quant_at(p, row, s / 4 * 32 + i) >> (s % 4 * 2) & 3) - 32;
         }
     }
 }
