@@ -18,8 +18,8 @@
 
 #include "kernels/panel.h"
 
-/* One part in 32 of the vocabulary is computed first, at most 8,192 rows: 3% of the large vocabulary. */
-#define FIRST_SHARE 32
+/* A part of the vocabulary is computed first, at most 8,192 rows: 3% of the large vocabulary. */
+#define FIRST_SHARE 4
 #define FIRST_MOST 8192
 /* Panels of one work item. */
 #define ITEM_PANELS 16

@@ -178,6 +178,16 @@ static void reference__is_close_to_libm(void **state) {
         ref.softcap(&y, 30.0f, 1);
         assert_true(fabs((double)y - 30 * tanh((double)x / 30)) <= 1e-5);
     }
+    /* What screening the output head relies on (forward/head.c). */
+    for (int i = -20000; i <= 20000; i++) {
+        static const float caps[] = {1.0f, 30.0f, 50.0f};
+        for (int c = 0; c < 3; c++) {
+            const float x = (float)i * (i % 2 ? 0.001f : 0.1f);
+            float y = x;
+            ref.softcap(&y, caps[c], 1);
+            assert_true(fabs((double)y - (double)caps[c] * tanh((double)x / (double)caps[c])) <= (double)caps[c] * 0x1p-20);
+        }
+    }
     float extreme[3] = {-INFINITY, 0.0f, -200.0f};
     ref.softmax(extreme, 3);
     assert_true(extreme[0] == 0.0f && extreme[1] == 1.0f && extreme[2] == 0.0f);
