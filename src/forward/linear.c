@@ -62,7 +62,7 @@ static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq,
         .panels = w->panels,
     };
     if (w->fine) {
-        const ct_split split = {.m = a, .fine = w->fine, .fine_bytes = w->fine_bytes};
+        const ct_split split = {.m = a, .fine = w->fine + (size_t)row0 * w->fine_bytes, .fine_bytes = w->fine_bytes};
         f->k->matmul_split[w->dtype](&split);
         return;
     }

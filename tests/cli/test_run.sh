@@ -72,6 +72,9 @@ done
 carat run "$MODEL" -p "$P" -n 2 --json
 check "the default is auto" equal "$(json lookup.mode)" auto
 refused 2 "--lookup" run "$MODEL" -p a --lookup never
+carat run "$MODEL" -p "$P" -n 4 --seed 7 --json
+check "the default of --screen is auto" equal "$(json screen.mode)" auto
+refused 2 "--screen" run "$MODEL" -p a --screen never
 
 # The prompt: -p, -f and stdin are the same; a newline at the end of a file is dropped.
 carat run "$MODEL" -p "$P" -n 4 --temp 0 --json

@@ -37,6 +37,25 @@ done
 right=$(lookup always --temp 0 | sed 's/.*"accepted": \([0-9]*\).*/\1/')
 check "greedy, always: at least 10 guesses come true ($right)" test "$right" -ge 10
 
+# Screening the output head changes no token either, and leaves out most of it; without top-k there is nothing to screen.
+screen() { # MODE SAMPLING…
+    mode=$1
+    shift
+    "$CARAT_BIN" run "$GEMMA3" --raw -n 40 --json --screen "$mode" --lookup off "$@" -p "The history of the city of Rome begins" 2>/dev/null
+}
+number() { sed 's/.*"'"$1"'": *\([0-9]*\).*/\1/'; }
+for how in "--temp 0" "--seed 1" "--seed 2 --top-k 20 --repeat-penalty 1.1" "--seed 3 --temp 1.5 --top-k 40 --min-p 0.02"; do
+    off=$(screen off $how | ids)
+    out=$(screen auto $how)
+    groups=$(printf %s "$out" | number groups) computed=$(printf %s "$out" | number computed)
+    fallbacks=$(printf %s "$out" | sed 's/.*"screen": {\([^}]*\)}.*/\1/' | number fallbacks)
+    echo "screen, $how: $computed of $groups groups of 16 rows computed, $fallbacks rows whole"
+    check "screen, $how: the same tokens" test "$(printf %s "$out" | ids)" = "$off"
+    check "screen, $how: at most 3 in 10 groups computed" test "$((computed * 10))" -le "$((groups * 3))"
+    check "screen, $how: hardly any fallbacks" test "$fallbacks" -le 4
+done
+check "screen, no top-k: not screened" test "$(screen auto --seed 4 --top-k 0 | number screened)" -eq 0
+
 if [ -f "$DATA/wikitext2_test_raw.txt.xz" ] && command -v xz >/dev/null; then
     text=$CACHE/wikitext2_test_raw.txt
     xz -dc "$DATA/wikitext2_test_raw.txt.xz" >"$text"
