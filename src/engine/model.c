@@ -76,7 +76,7 @@ static int open_into(carat_model *m, const char *path, const carat_model_opts *o
     if (o->cpu) {
         ct_cpu_level cap;
         if (!ct_cpu_parse(o->cpu, &cap)) {
-            return CT_FAIL(err, CARAT_EINVAL, "cpu level \"%s\", expected ref, portable, avx2, avxvnni, avx512, avx512vnni, neon or dotprod",
+            return CT_FAIL(err, CARAT_EINVAL, "cpu level \"%s\", expected ref, portable, avx2, avxvnni, avx512, avx512vnni, neon, dotprod or i8mm",
                            o->cpu);
         }
         if (!ct_cpu_has(cap)) {

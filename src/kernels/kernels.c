@@ -23,7 +23,8 @@
 
 static const char *const names[CT_N_CPU] = {
     [CT_CPU_REF] = "ref",           [CT_CPU_PORTABLE] = "portable",     [CT_CPU_AVX2] = "avx2", [CT_CPU_AVXVNNI] = "avxvnni",
-    [CT_CPU_AVX512] = "avx512",     [CT_CPU_AVX512VNNI] = "avx512vnni", [CT_CPU_NEON] = "neon", [CT_CPU_DOTPROD] = "dotprod"};
+    [CT_CPU_AVX512] = "avx512",     [CT_CPU_AVX512VNNI] = "avx512vnni", [CT_CPU_NEON] = "neon", [CT_CPU_DOTPROD] = "dotprod",
+    [CT_CPU_I8MM] = "i8mm"};
 
 #if CT_X86
 /* Feature bits that the compilers' own query does not know by name: leaf, subleaf, and the bit of a register. AVX state
@@ -47,6 +48,14 @@ static bool has_dotprod(void) {
     return true; /* every 64-bit Apple processor that macOS still runs on */
 #endif
 }
+
+static bool has_i8mm(void) {
+#if defined(__linux__)
+    return getauxval(AT_HWCAP2) >> 13 & 1; /* HWCAP2_I8MM, which older headers do not name */
+#else
+    return false; /* later Apple processors have it; not asked for yet */
+#endif
+}
 #endif
 
 bool ct_cpu_has(ct_cpu_level level) {
@@ -65,6 +74,7 @@ bool ct_cpu_has(ct_cpu_level level) {
 #if CT_ARM64
     case CT_CPU_NEON: return true; /* part of the base architecture */
     case CT_CPU_DOTPROD: return has_dotprod();
+    case CT_CPU_I8MM: return has_dotprod() && has_i8mm();
 #endif
     default: return false;
     }
@@ -102,5 +112,6 @@ void ct_kernels_init(ct_kernels *k, ct_cpu_level cap) {
 #elif CT_ARM64
     if (cap >= CT_CPU_NEON) ct_kernels_neon(k);
     if (cap >= CT_CPU_DOTPROD && ct_cpu_has(CT_CPU_DOTPROD)) ct_kernels_dotprod(k);
+    if (cap >= CT_CPU_I8MM && ct_cpu_has(CT_CPU_I8MM)) ct_kernels_i8mm(k);
 #endif
 }

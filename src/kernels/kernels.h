@@ -151,6 +151,7 @@ typedef enum {
     CT_CPU_AVX512VNNI,
     CT_CPU_NEON,
     CT_CPU_DOTPROD,
+    CT_CPU_I8MM,
     CT_N_CPU
 } ct_cpu_level;
 
@@ -175,5 +176,6 @@ void ct_kernels_avx512(ct_kernels *k);
 void ct_kernels_avx512vnni(ct_kernels *k);
 void ct_kernels_neon(ct_kernels *k);
 void ct_kernels_dotprod(ct_kernels *k);
+void ct_kernels_i8mm(ct_kernels *k);
 
 #endif
