@@ -10,13 +10,13 @@ static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 
 /* Bytes of integer tiles of one region's inputs, the largest: two sets of rows as wide as the model (queries, and keys
  * and values, where their rows differ), the widest input, one wave of experts, the fine inputs of the per-layer
- * embeddings together, the head's rows. */
+ * embeddings (two sets of rows as wide as the model, or one as wide as they are), the head's rows. */
 static int64_t tile_bytes(const ct_forward *f, int64_t d_in_max) {
     const ct_config *c = f->cfg;
     const int n = f->o.n_chunk;
     const int64_t d = c->d_model & ~31, wide = d_in_max & ~31;
     int64_t bytes = max64(2 * (int64_t)ct_x_bytes(n, d, 1), (int64_t)ct_x_bytes(n, wide, 1));
-    bytes = max64(bytes, 2 * (int64_t)ct_x_bytes(n, d, 2));
+    bytes = max64(bytes, max64(2 * (int64_t)ct_x_bytes(n, d, 2), (int64_t)ct_x_bytes(n, c->d_ple & ~31, 2)));
     bytes = max64(bytes, (int64_t)ct_x_bytes(f->o.n_logits, d, 2));
     return max64(bytes, (int64_t)ct_x_bytes(f->moe_cap, max64(d, c->d_ff_expert & ~31), 1));
 }
@@ -65,7 +65,7 @@ static void plan_buffers(ct_forward *f) {
         d_head = max64(d_head, l->d_head);
         attend = max64(attend, (int64_t)ct_attend_scratch(l->d_head));
     }
-    d_in = max64(max64(d_in, q), max64(ff, c->d_ff_expert));
+    d_in = max64(max64(max64(d_in, q), max64(ff, c->d_ff_expert)), c->d_ple);
     ct_plan *p = &f->plan;
 #define ADD(field, count) ct_plan_add(p, (void **)&f->field, (count), sizeof *f->field)
     ADD(x, n * c->d_model);

@@ -164,11 +164,37 @@ static void sync__refused_changes_nothing(void **state) {
     carat_model_close(&m);
 }
 
+/* A file may say that per-layer embeddings are wider than the model; every buffer must know. In integers and in f32. */
+static void sync__is_exact_where_per_layer_embeddings_are_the_widest(void **state) {
+    (void)state;
+    static const char *const levels[] = {NULL, "ref"};
+    for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
+        carat_model_opts mo = carat_model_opts_default();
+        carat_model *m = NULL;
+        carat_error err = {0};
+        int32_t tok[MAKER_CTX];
+        float expected[MAKER_VOCAB];
+        maker_wide_ple(&made, CT_Q8_0, 4096);
+        const char *path = maker_path("wide-ple.gguf");
+        maker_write(&made, path);
+        mo.cpu = levels[l];
+        if (carat_model_open(&m, path, &mo, &err)) fail_msg("%s", err.msg);
+        for (int i = 0; i < MAKER_CTX; i++) tok[i] = (i * 7) % MAKER_VOCAB;
+        fresh_logits(m, tok, MAKER_CTX, expected);
+        carat_session *s = new_session(m, 0, 1, 1);
+        assert_int_equal(carat_session_sync(s, tok, MAKER_CTX, &err), 0);
+        assert_memory_equal(carat_session_logits(s), expected, sizeof expected);
+        carat_session_free(&s);
+        carat_model_close(&m);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sync__is_exact_for_any_window_context_and_chunk),
         cmocka_unit_test(taps__change_no_bit_and_show_every_row),
         cmocka_unit_test(sync__refused_changes_nothing),
+        cmocka_unit_test(sync__is_exact_where_per_layer_embeddings_are_the_widest),
     };
     return cmocka_run_group_tests_name("engine edges", tests, NULL, maker_cleanup);
 }

@@ -178,11 +178,19 @@ void maker_moe(maker *m) {
                       .vocab = MAKER_VOCAB});
 }
 
-void maker_wide(maker *m, ct_dtype type) {
-    build(m, &(sizes){.n_layer = 2, .d = 256, .d_swa = 128, .d_full = 128, .ff = 256, .ple = 256, .vocab = 16});
+static void build_of_type(maker *m, const sizes *s, ct_dtype type) {
+    build(m, s);
     for (int i = 0; i < m->n_tensor; i++) {
         if (m->tensor[i].rank == 2) m->tensor[i].type = type;
     }
+}
+
+void maker_wide(maker *m, ct_dtype type) {
+    build_of_type(m, &(sizes){.n_layer = 2, .d = 256, .d_swa = 128, .d_full = 128, .ff = 256, .ple = 256, .vocab = 16}, type);
+}
+
+void maker_wide_ple(maker *m, ct_dtype type, int d_ple) {
+    build_of_type(m, &(sizes){.n_layer = 2, .d = MAKER_D, .d_swa = 32, .d_full = 32, .ff = 32, .ple = d_ple, .vocab = MAKER_VOCAB}, type);
 }
 
 void maker_vocabulary(maker *m, int n) {

@@ -44,6 +44,8 @@ void maker_e(maker *m);
 void maker_moe(maker *m);
 /* Matrices of every kind of block need rows of 256: the E base with all widths of that size. */
 void maker_wide(maker *m, ct_dtype type);
+/* The E base with matrices of the type, and per-layer embeddings far wider than everything else. */
+void maker_wide_ple(maker *m, ct_dtype type, int d_ple);
 
 /* NULL when absent. */
 maker_key *maker_find_key(maker *m, const char *name);
