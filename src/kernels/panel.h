@@ -33,6 +33,7 @@
 #include <stdbool.h>
 
 #include "base/dtype.h"
+#include "base/half.h"
 
 #define CT_X_BLOCK 32
 #define CT_X_TINY 1e-30f
@@ -68,6 +69,16 @@ static inline int ct_x_tile(int n_left, int n_plane) {
 /* Bytes of the tiles of n_tok tokens; token t0's tile, where a tile begins, is at the bytes of t0 tokens. */
 static inline size_t ct_x_bytes(int n_tok, int64_t d_in, int n_plane) {
     return (size_t)n_tok * (size_t)(d_in / CT_X_BLOCK) * (size_t)CT_X_BLOCK_BYTES(n_plane);
+}
+
+/* Of a block of activations whose largest magnitude has the bits `top`: its scale, and in *inv what its values are
+ * multiplied with before they are rounded, 0 where all its integers are 0. The vector levels' share of the definition in
+ * ref/panel.c. */
+static inline float ct_x_scale(uint32_t top, float limit, float *inv) {
+    const float max = ct_f32_from_bits(top);
+    const bool finite = top < 0x7f800000u, some = finite && max >= CT_X_TINY;
+    *inv = some ? limit / max : 0.0f;
+    return some ? max / limit : finite ? 0.0f : __builtin_nanf("");
 }
 
 #endif

@@ -1,13 +1,12 @@
 /* AVX-512 without VNNI: the shared vector bodies, and integer dots through 16-bit pair sums. Compiled with that set's
  * flags, so nothing here may be called before ct_cpu_has said yes. */
-#include <immintrin.h>
-#include <stdint.h>
-
 #define FN(name) name##_avx512
 #define VEC_WIDTH 16
 #define TILE_R 4
 #define TILE_T 4
 #include "kernels/tmpl/simd.inc"
+
+#include "kernels/x86/avx512_panel.h"
 
 #define TILE_ACC 8
 /* Pair sums of unsigned weights below 2^bits and signed activations stay within 16 bits for so many groups:
@@ -15,19 +14,6 @@
 #define DP_RUN(bits) ((bits) == 4 ? 8 : (bits) == 5 ? 4 : (bits) == 6 ? 2 : 1)
 #define DP_SIGNED 0
 
-typedef int32_t vi_avx512 __attribute__((vector_size(64)));
-typedef float vf_avx512 __attribute__((vector_size(64)));
-
-static inline vi_avx512 set1i_avx512(const void *p) {
-    int32_t v;
-    memcpy(&v, p, 4);
-    return (vi_avx512)_mm512_set1_epi32(v);
-}
-static inline vf_avx512 set1f_avx512(const void *p) {
-    float v;
-    memcpy(&v, p, 4);
-    return (vf_avx512)_mm512_set1_ps(v);
-}
 static inline __attribute__((always_inline)) vi_avx512 dp_avx512(vi_avx512 acc, const vi_avx512 *w, const int8_t *x, const int n) {
     const __m512i one = _mm512_set1_epi16(1);
     __m512i sum;
@@ -44,20 +30,6 @@ static inline __attribute__((always_inline)) vi_avx512 dp_avx512(vi_avx512 acc, 
     }
     return acc + (vi_avx512)_mm512_madd_epi16(sum, one);
 }
-static inline vf_avx512 fma_avx512(vf_avx512 a, vf_avx512 b, vf_avx512 c) {
-    return (vf_avx512)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-}
-static inline vf_avx512 load_f16_avx512(const uint8_t *p) {
-    return (vf_avx512)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
-}
-static inline vi_avx512 load_u8_avx512(const uint8_t *p) {
-    return (vi_avx512)_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)p));
-}
-static inline vi_avx512 load_i8_avx512(const uint8_t *p) {
-    return (vi_avx512)_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p));
-}
-
-#include "kernels/x86/avx512_quantize.h"
 
 #include "kernels/tmpl/panel.inc"
 #include "kernels/tmpl/attend.inc"
