@@ -21,11 +21,11 @@ typedef struct {
     ct_matrix src;
     uint8_t *dst, *fine;  /* fine: NULL, or where the second plane goes; dst is then the first */
     int64_t n_expert, items_per_expert;
-    int64_t first_item;
 } job;
 
 typedef struct {
     job *job;
+    int64_t *first_item; /* [n] of each job */
     int n;
     uint64_t bytes;
     bool count_only, split_head;
@@ -33,7 +33,7 @@ typedef struct {
 } job_list;
 
 static bool wanted(const ct_matrix *m, const ct_kernels *k) {
-    return m->data && !m->panels && k->matmul_panel[m->dtype] && ct_panel_has(m->dtype);
+    return m->data && !m->panels && k->matmul_panel[m->dtype];
 }
 
 /* The two planes of a split matrix lie one behind the other. */
@@ -58,7 +58,7 @@ static void visit(job_list *l, ct_matrix *m, int64_t n_expert, const ct_kernels 
         m->data = j->dst;
         m->panels = true;
         if (m->expert_bytes) m->expert_bytes = one;
-        if (split && k->matmul_split[m->dtype] && ct_split_has(m->dtype)) split_matrix(m, j);
+        if (split && k->matmul_split[m->dtype]) split_matrix(m, j);
     }
     l->n++;
     l->bytes += ((uint64_t)n_expert * one + 63) & ~UINT64_C(63);
@@ -96,15 +96,11 @@ uint64_t ct_pack_bytes(const ct_weights *w, const ct_config *c, const ct_kernels
 
 static void pack_item(void *ud, int64_t item, int thread) {
     const job_list *l = ud;
-    int lo = 0, hi = l->n; /* the job whose items hold this one */
-    (void)thread;
-    while (hi - lo > 1) {
-        const int mid = (lo + hi) / 2;
-        *(item >= l->job[mid].first_item ? &lo : &hi) = mid;
-    }
-    const job *j = &l->job[lo];
+    const int i = ct_find_kind(l->first_item, l->n, item);
+    const job *j = &l->job[i];
     const ct_matrix *m = &j->src;
-    const int64_t in = item - j->first_item, e = in / j->items_per_expert;
+    (void)thread;
+    const int64_t in = item - l->first_item[i], e = in / j->items_per_expert;
     const int64_t row0 = in % j->items_per_expert * ITEM_PANELS * CT_PANEL_ROWS;
     const int64_t row1 = row0 + ITEM_PANELS * CT_PANEL_ROWS < m->d_out ? row0 + ITEM_PANELS * CT_PANEL_ROWS : m->d_out;
     const uint8_t *src = m->data + (size_t)e * m->expert_bytes;
@@ -128,7 +124,7 @@ static int pack_all(ct_pack *p, job_list *l, const ct_config *c, const ct_kernel
     l->memory = p->memory;
     visit_all(l, &p->weights, c, k);
     for (int i = 0; i < l->n; i++) {
-        l->job[i].first_item = n_item;
+        l->first_item[i] = n_item;
         n_item += l->job[i].n_expert * l->job[i].items_per_expert;
     }
     CT_TRY(ct_pool_new(&pool, n_threads, err));
@@ -147,13 +143,15 @@ static int make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_ke
     p->bytes = (size_t)count.bytes;
     p->weights.layer = copy_layers(w, c);
     l.job = ct_alloc_array((size_t)count.n, sizeof *l.job);
+    l.first_item = ct_alloc_array((size_t)count.n, sizeof *l.first_item);
     p->memory = ct_map_anonymous(p->bytes);
     int rc = 0;
-    if (!p->weights.layer || !l.job || !p->memory) {
+    if (!p->weights.layer || !l.job || !l.first_item || !p->memory) {
         rc = CT_FAIL(err, CARAT_ENOMEM, "weights: no memory for %zu MiB", p->bytes >> 20);
     }
     if (!rc) rc = pack_all(p, &l, c, k, n_threads, err);
     ct_free(l.job);
+    ct_free(l.first_item);
     return rc;
 }
 

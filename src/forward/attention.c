@@ -109,6 +109,11 @@ static float *head_of(const attend_job *j, float *x, int row, int h) {
     return x + ((size_t)row * (size_t)j->l->n_head + (size_t)h) * (size_t)j->l->d_head;
 }
 
+/* Where the output of query i of a tile goes. */
+static float *out_of(const attend_job *j, const tile_place *t, int i) {
+    return head_of(j, j->f->heads, t->row + i / t->n_head, t->h + i % t->n_head);
+}
+
 static ct_attend attend_of(const attend_job *j, const tile_place *t, int thread) {
     return (ct_attend){
         .q = head_of(j, j->f->q, t->row, t->h),
@@ -148,15 +153,12 @@ static void tile_item(void *ud, int64_t item, int thread) {
     float *part = j->f->part + (size_t)thread * CT_ATTEND_TILE * ld, max_sum[CT_ATTEND_TILE][2];
     int64_t from, to;
     spans_of(j, t.row, t.n_tok, &from, &to);
-    for (int i = 0; i < n_q; i++) begin(j, head_of(j, j->f->heads, t.row + i / t.n_head, t.h + i % t.n_head), max_sum[i]);
+    for (int i = 0; i < n_q; i++) begin(j, out_of(j, &t, i), max_sum[i]);
     for (int64_t s = from; s < to; s++) {
         j->f->k->attend(part, &a, s);
-        for (int i = 0; i < n_q; i++) {
-            j->f->k->attend_merge(head_of(j, j->f->heads, t.row + i / t.n_head, t.h + i % t.n_head), max_sum[i],
-                                  part + (size_t)i * ld, j->l->d_head);
-        }
+        for (int i = 0; i < n_q; i++) j->f->k->attend_merge(out_of(j, &t, i), max_sum[i], part + (size_t)i * ld, j->l->d_head);
     }
-    for (int i = 0; i < n_q; i++) finish(j, head_of(j, j->f->heads, t.row + i / t.n_head, t.h + i % t.n_head), max_sum[i]);
+    for (int i = 0; i < n_q; i++) finish(j, out_of(j, &t, i), max_sum[i]);
 }
 
 /* Part of query i of a tile over span s of the round: [n_tile, n_head * n_tok, spans of a round]. */
@@ -182,7 +184,7 @@ static void merge_item(void *ud, int64_t item, int thread) {
     const tile_place t = place_of(j, tile);
     (void)thread;
     if (i >= t.n_head * t.n_tok) return; /* the last tile of a row or column may be smaller */
-    float *out = head_of(j, j->f->heads, t.row + i / t.n_head, t.h + i % t.n_head), *max_sum = j->f->max_sum + 2 * item;
+    float *out = out_of(j, &t, i), *max_sum = j->f->max_sum + 2 * item;
     if (j->first) begin(j, out, max_sum);
     for (int64_t s = 0; s < j->span1 - j->span0; s++) j->f->k->attend_merge(out, max_sum, part_at(j, tile, i, s), j->l->d_head);
     if (j->last) finish(j, out, max_sum);

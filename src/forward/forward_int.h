@@ -52,6 +52,9 @@ void ct_ple_inputs(ct_forward *f, const int32_t *tok, int r0, int n, int n_layer
 /* Injection at the end of layer il, for rows [r0, n). */
 void ct_ple_inject(ct_forward *f, int il, int r0, int n);
 
+/* f->out_x = what the output head reads of rows [row, row + n_row). */
+void ct_final_norm(ct_forward *f, int row, int n_row);
+
 /* Hand rows [0, n) of x to the tap as "L%02d.name" (il < 0: "name"). */
 void ct_tap(const ct_forward *f, int il, const char *name, const float *x, int n, int d);
 

@@ -112,12 +112,7 @@ static void screen(ct_forward *f, int row, int k) {
     const ct_matrix *w = &f->w->output;
     const int64_t first = n_first(w), d = w->d_in;
     const float cap = f->cfg->logit_softcap;
-    ct_norm_rows(f, f->out_x, f->x + (size_t)row * (size_t)d, f->w->output_norm, 1, (int)d);
-    if (f->tap) {
-        f->pos += row; /* as in ct_forward_logits */
-        ct_tap(f, -1, "final_norm", f->out_x, 1, (int)d);
-        f->pos -= row;
-    }
+    ct_final_norm(f, row, 1);
     f->k->quantize(f->xq, f->out_x, (size_t)d, 1, d, 2);
     ct_x_span(f->head_span, w->dtype, f->xq, d, 2);
     head_job j = {.f = f, .row0 = 0, .row1 = first};
@@ -144,8 +139,7 @@ static void screen(ct_forward *f, int row, int k) {
 }
 
 void ct_forward_logits_top(ct_forward *f, int row, int k) {
-    const bool able = can_screen(f, k);
-    if (able && f->head_rest == 0) {
+    if (can_screen(f, k) && f->head_rest == 0) {
         ct_profile_step(f->profile, CARAT_STEP_HEAD);
         screen(f, row, k);
         ct_profile_step(f->profile, CARAT_STEP_OTHER);

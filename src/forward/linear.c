@@ -31,16 +31,6 @@ static int64_t grain(const ct_linear *op) {
     return tile * (1 + ITEM_MACS / tile / row_macs);
 }
 
-/* Index of the last start that is not behind the item. */
-static int find_op(const int64_t *first, int n, int64_t item) {
-    int lo = 0, hi = n;
-    while (hi - lo > 1) {
-        const int mid = (lo + hi) / 2;
-        *(item >= first[mid] ? &lo : &hi) = mid;
-    }
-    return lo;
-}
-
 /* Rows [row0, row1) of w times all tokens of the product, to y: [n_tok, row1 - row0] with stride ldy. */
 static void product(const ct_forward *f, const ct_linear *op, const uint8_t *xq, const ct_matrix *w, float *y, size_t ldy,
                     int64_t row0, int64_t row1, int thread) {
@@ -112,7 +102,7 @@ int64_t ct_linear_gated_floats(int n_tok) {
 static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
     const linear_job *job = ud;
     const ct_forward *f = job->f;
-    for (int i = find_op(f->op_item, job->n_op, begin); begin < end; i++) {
+    for (int i = ct_find_kind(f->op_item, job->n_op, begin); begin < end; i++) {
         const ct_linear *op = &job->op[i];
         const int64_t last = i + 1 < job->n_op && f->op_item[i + 1] < end ? f->op_item[i + 1] : end, g = grain(op);
         const int64_t row0 = (begin - f->op_item[i]) * g, stop = (last - f->op_item[i]) * g;
@@ -128,7 +118,7 @@ static void linear_range(void *ud, int64_t begin, int64_t end, int thread) {
 static void quantize_item(void *ud, int64_t item, int thread) {
     const linear_job *job = ud;
     const ct_forward *f = job->f;
-    const int i = find_op(f->op_item, job->n_op, item);
+    const int i = ct_find_kind(f->op_item, job->n_op, item);
     const ct_linear *op = &job->op[i];
     const int t0 = (int)(item - f->op_item[i]) * QUANTIZE_ROWS;
     const int n = op->n_tok - t0 < QUANTIZE_ROWS ? op->n_tok - t0 : QUANTIZE_ROWS;
@@ -156,11 +146,7 @@ static void quantize_inputs(ct_forward *f, const ct_linear *op, int n_op) {
         used += ct_x_bytes(op[i].n_tok, op[i].w->d_in, n_plane(&op[i]));
         n_item += (op[i].n_tok + QUANTIZE_ROWS - 1) / QUANTIZE_ROWS;
     }
-    if (n_item > 1) {
-        ct_pool_run(f->pool, quantize_item, &job, n_item);
-    } else if (n_item) {
-        quantize_item(&job, 0, 0);
-    }
+    ct_pool_run(f->pool, quantize_item, &job, n_item); /* of one item: by the caller */
 }
 
 void ct_linear_run(ct_forward *f, const ct_linear *op, int n_op) {

@@ -23,7 +23,7 @@ static int64_t tile_bytes(const ct_forward *f, int64_t d_in_max) {
 
 /* Will the product with m read integers? Asked of weights before and after they are laid out for it. */
 static bool takes_tiles(const ct_forward *f, const ct_matrix *m) {
-    return m->data && f->k->matmul_panel[m->dtype] && (m->panels || ct_panel_has(m->dtype));
+    return m->data && f->k->matmul_panel[m->dtype];
 }
 
 /* Hidden values of the feed-forward halves, in the form the second product reads: as tiles or as f32. */

@@ -2,7 +2,7 @@
  * independent of each other. These open a parallel region: never call them from inside one. */
 #include "forward/forward_int.h"
 
-/* Rows of an item: tens of microseconds for the widths of the real models. */
+/* Rows of an item: work enough to hand over. */
 #define ROWS 8
 
 typedef struct {

@@ -92,15 +92,19 @@ static void softcap_item(void *ud, int64_t item, int thread) {
     j->f->k->softcap(j->f->logits + at, j->f->cfg->logit_softcap, left < SOFTCAP_ITEM ? left : SOFTCAP_ITEM);
 }
 
+void ct_final_norm(ct_forward *f, int row, int n_row) {
+    const int d = f->cfg->d_model;
+    ct_norm_rows(f, f->out_x, f->x + (size_t)row * (size_t)d, f->w->output_norm, n_row, d);
+    if (!f->tap) return;
+    f->pos += row; /* the tap reports absolute positions of these rows */
+    ct_tap(f, -1, "final_norm", f->out_x, n_row, d);
+    f->pos -= row;
+}
+
 void ct_forward_logits(ct_forward *f, int row, int n_row) {
     const ct_config *c = f->cfg;
     ct_profile_step(f->profile, CARAT_STEP_HEAD);
-    ct_norm_rows(f, f->out_x, f->x + (size_t)row * (size_t)c->d_model, f->w->output_norm, n_row, c->d_model);
-    if (f->tap) {
-        f->pos += row; /* the tap reports absolute positions of these rows */
-        ct_tap(f, -1, "final_norm", f->out_x, n_row, c->d_model);
-        f->pos -= row;
-    }
+    ct_final_norm(f, row, n_row);
     const ct_linear op = {.y = f->logits, .w = &f->w->output, .x = f->out_x, .n_tok = n_row, .fine = true};
     ct_linear_run(f, &op, 1);
     if (c->logit_softcap > 0.0f) {

@@ -24,6 +24,17 @@ void ct_pool_profile(ct_pool *p, ct_profile *profile);
 /* Work on items [begin, end): for work that gains from neighbours in one piece. Pieces vary from run to run. */
 typedef void (*ct_range_fn)(void *ud, int64_t begin, int64_t end, int thread);
 
+/* Items of several kinds in a row: which of n kinds the item is of, first[k] being the first item of kind k. A kind may have no
+ * items: then the next begins where it does, and is the one given. */
+static inline int ct_find_kind(const int64_t *first, int n, int64_t item) {
+    int lo = 0, hi = n;
+    while (hi - lo > 1) {
+        const int mid = (lo + hi) / 2;
+        *(item >= first[mid] ? &lo : &hi) = mid;
+    }
+    return lo;
+}
+
 /* Run fn for every item in [0, n_items) and return when all are done. One caller at a time. Allocates nothing. */
 void ct_pool_run(ct_pool *p, ct_work_fn fn, void *ud, int64_t n_items);
 /* The same in pieces. */

@@ -1,19 +1,10 @@
 /* aarch64: as x86.c. */
+#include "kernels/kernels.h"
 #include "kernels/probe/probe.h"
 
 #if defined(__aarch64__)
-#if defined(__linux__)
-#include <sys/auxv.h>
-/* From the kernel's documentation of hwcaps: older C libraries lack the names. */
-static bool has_dotprod(void) { return getauxval(AT_HWCAP) >> 20 & 1; }
-static bool has_i8mm(void) { return getauxval(AT_HWCAP2) >> 13 & 1; }
-#elif defined(__ARM_FEATURE_DOTPROD)
-static bool has_dotprod(void) { return true; }
-static bool has_i8mm(void) { return false; }
-#else
-static bool has_dotprod(void) { return false; }
-static bool has_i8mm(void) { return false; }
-#endif
+static bool has_dotprod(void) { return ct_cpu_has(CT_CPU_DOTPROD); }
+static bool has_i8mm(void) { return ct_cpu_has(CT_CPU_I8MM); }
 static bool has_neon(void) { return true; }
 
 #define V0_15 "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15"

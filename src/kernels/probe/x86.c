@@ -1,19 +1,16 @@
 /* x86-64. Registers are named, and the instructions are the assembler's: no compiler flags are needed, and nothing here
  * may be called before its `has` has said yes. The zmm and ymm halves of a clobbered xmm go with it. */
+#include "kernels/kernels.h"
 #include "kernels/probe/probe.h"
 
 #if defined(__x86_64__)
-#include <cpuid.h>
 
 static bool has_sse2(void) { return true; }
 static bool has_avx2(void) { return __builtin_cpu_supports("avx2") != 0; }
 static bool has_avx512(void) { return __builtin_cpu_supports("avx512f") != 0; }
 static bool has_avx512vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni") != 0; }
 static bool has_avx512vnni_ymm(void) { return has_avx512vnni() && __builtin_cpu_supports("avx512vl") != 0; }
-static bool has_avxvnni(void) { /* leaf 7, part 1: older compilers do not know its name */
-    unsigned a, b, c, d;
-    return has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 4 & 1);
-}
+static bool has_avxvnni(void) { return ct_cpu_has(CT_CPU_AVXVNNI); }
 
 #define XMM0_7 "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7"
 #define XMM8_15 "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"
