@@ -226,6 +226,11 @@ typedef bool (*carat_progress_fn)(void *ud, int32_t done, int32_t total);
 /* Named intermediate of a layer: x is [n_tok, n] f32 for the tokens [pos, pos + n_tok). Borrow only. */
 typedef void (*carat_tap_fn)(void *ud, const char *name, const float *x, int32_t pos, int32_t n_tok, int32_t n);
 
+/* Routing: layer `layer` chose expert[n_tok, n_used], best first, for the tokens [pos, pos + n_tok). ahead: [n_tok, n_used],
+ * what the next layer's router says of the state this layer's router saw, or NULL where nobody asked it. Borrow only. */
+typedef void (*carat_route_fn)(void *ud, int32_t layer, int32_t pos, int32_t n_tok, int32_t n_used, const int32_t *expert,
+                               const int32_t *ahead);
+
 typedef struct {
     size_t size;               /* set by the default maker */
     int32_t n_ctx;             /* tokens the session can hold, at most n_ctx_train; 0 = min(n_ctx_train, 4096) */
@@ -248,6 +253,9 @@ typedef struct {
     void *progress_ud;          /* keeps */
     carat_tap_fn tap;           /* may be NULL; called from the thread that calls sync */
     void *tap_ud;               /* keeps */
+    carat_route_fn route;       /* may be NULL; called from the thread that calls sync, for guesses too */
+    void *route_ud;             /* keeps */
+    bool route_ahead;           /* ask the next layer's router too, for `route`'s ahead: one small product more a layer */
 } carat_session_opts;
 
 CARAT_API carat_session_opts carat_session_opts_default(void);

@@ -41,6 +41,9 @@ typedef struct ct_forward {
 
     carat_tap_fn tap;
     void *tap_ud;
+    carat_route_fn route;
+    void *route_ud;
+    bool route_ahead;
     int pos;                   /* of the current chunk's first token, for taps */
 
     /* Activations of a chunk, in the plan's memory. n = n_chunk. */
@@ -61,6 +64,7 @@ typedef struct ct_forward {
     float *router;             /* [n, n_expert] */
     float *route_weight;       /* [n, n_expert_used] */
     int32_t *route_index;      /* [n, n_expert_used] */
+    int32_t *route_next;       /* [n, n_expert_used] as route_index, of the next layer's router on this layer's state */
     int moe_cap;               /* (token, expert) pairs of one wave of experts */
     float *moe_x, *moe_y;      /* [moe_cap, d_model] inputs and outputs of the wave's experts */
     float *moe_gate;           /* [moe_cap, d_ff_expert] as gate */

@@ -40,16 +40,11 @@ static void route(ct_forward *f, int il, int r0, int n) {
                           .x = f->xn + (size_t)r0 * (size_t)d, .n_tok = n - r0, .fine = true};
     ct_linear_run(f, &op, 1);
     for (int r = r0; r < n; r++) f->k->softmax(f->router + (size_t)r * (size_t)n_e, n_e);
-    ct_tap(f, il, "router", f->router, n, n_e);
 }
 
-/* Best n_expert_used experts of row r, best first (lowest index wins ties); weights renormalised to sum 1, then times
- * the per-expert scale. Comparisons with NaN are false: a row of NaN gets the first experts, never an index that is none. */
-static void choose(ct_forward *f, int il, int r) {
-    const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
-    const float *p = f->router + (size_t)r * (size_t)n_e;
-    int32_t *index = f->route_index + (size_t)r * (size_t)n_used;
-    float *weight = f->route_weight + (size_t)r * (size_t)n_used;
+/* The n_used best of n_e probabilities into index, best first (lowest index wins ties). Comparisons with NaN are false: a
+ * row of NaN gets the first experts, never an index that is none. */
+static void best(int32_t *index, int n_used, const float *p, int n_e) {
     int m = 0;
     for (int e = 0; e < n_e; e++) { /* insert into the list of the best so far */
         if (m == n_used && !(p[e] > p[index[m - 1]])) continue;
@@ -57,6 +52,15 @@ static void choose(ct_forward *f, int il, int r) {
         for (; j > 0 && p[e] > p[index[j - 1]]; j--) index[j] = index[j - 1];
         index[j] = e;
     }
+}
+
+/* Experts of row r: weights renormalised to sum 1, then times the per-expert scale. */
+static void choose(ct_forward *f, int il, int r) {
+    const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
+    const float *p = f->router + (size_t)r * (size_t)n_e;
+    int32_t *index = f->route_index + (size_t)r * (size_t)n_used;
+    float *weight = f->route_weight + (size_t)r * (size_t)n_used;
+    best(index, n_used, p, n_e);
     float sum = 0.0f;
     for (int j = 0; j < n_used; j++) sum += p[index[j]];
     for (int j = 0; j < n_used; j++) {
@@ -64,6 +68,23 @@ static void choose(ct_forward *f, int il, int r) {
         f->expert_counts[(size_t)il * (size_t)n_e + (size_t)index[j]]++;
     }
     f->expert_evals += (uint64_t)n_used;
+}
+
+/* What the next layer's router would choose on the state this layer's router saw, into f->route_next: a guess at the
+ * experts that will be needed. Uses f->router and f->xn. */
+static bool look_ahead(ct_forward *f, int il, int r0, int n) {
+    const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
+    if (il + 1 == f->cfg->n_layer) return false;
+    route(f, il + 1, r0, n);
+    for (int r = r0; r < n; r++) best(f->route_next + (size_t)r * (size_t)n_used, n_used, f->router + (size_t)r * (size_t)n_e, n_e);
+    return true;
+}
+
+/* Tell who wants to know. */
+static void report(ct_forward *f, int il, int r0, int n, bool ahead) {
+    const int n_used = f->cfg->n_expert_used;
+    const size_t at = (size_t)r0 * (size_t)n_used;
+    f->route(f->route_ud, il, f->pos + r0, n - r0, n_used, f->route_index + at, ahead ? f->route_next + at : NULL);
 }
 
 /* Append the rows of [r0, n) that chose expert e, with their weights, behind pair m; returns the new number of pairs. */
@@ -144,7 +165,10 @@ void ct_moe(ct_forward *f, int il, int r0, int n) {
     const size_t at = (size_t)r0 * (size_t)d;
     ct_profile_step(f->profile, CARAT_STEP_ROUTER);
     route(f, il, r0, n);
+    ct_tap(f, il, "router", f->router, n, f->cfg->n_expert);
     for (int r = r0; r < n; r++) choose(f, il, r);
+    const bool ahead = f->route_ahead && look_ahead(f, il, r0, n);
+    if (f->route) report(f, il, r0, n, ahead);
     ct_profile_step(f->profile, CARAT_STEP_EXPERTS);
     ct_norm_rows(f, f->xn + at, f->x + at, w->pre_ffw_norm_2, n - r0, d);
     memset(f->moe_out + at, 0, (size_t)(n - r0) * (size_t)d * sizeof *f->moe_out);

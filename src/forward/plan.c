@@ -90,6 +90,7 @@ static void plan_buffers(ct_forward *f) {
         ADD(router, n * c->n_expert);
         ADD(route_weight, n * c->n_expert_used);
         ADD(route_index, n * c->n_expert_used);
+        ADD(route_next, n * c->n_expert_used);
         /* A wave holds every token of any expert, and all experts of one token. */
         f->moe_cap = (int)max64(2 * n, c->n_expert_used);
         ADD(moe_x, f->moe_cap * (int64_t)c->d_model);
