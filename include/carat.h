@@ -80,16 +80,37 @@ CARAT_API const char *carat_version(void);
 typedef struct carat_model carat_model;
 typedef struct carat_session carat_session;
 
+/* Where a part of the weights is while the model runs. */
+typedef enum {
+    CARAT_PLACE_AUTO = 0,     /* the plan decides: carat_plan_make */
+    CARAT_PLACE_RESIDENT = 1, /* in memory of this process, read once */
+    CARAT_PLACE_MAPPED = 2,   /* where the file is mapped: the system keeps of it what it likes */
+    CARAT_PLACE_STREAMED = 3, /* on disk, read past the page cache when needed into a cache of fixed size */
+    CARAT_PLACE_ZERO = 4,     /* nowhere, all zero: of the per-layer embeddings only, to measure what they do */
+} carat_place;
+
+/* "resident"; "?" for what is none. */
+CARAT_API const char *carat_place_key(carat_place p);
+
 typedef struct {
     size_t size;         /* sizeof(carat_model_opts), set by the default maker */
     bool vocab_only;     /* read configuration and vocabulary, check no weights (for tokenizing) */
     const char *cpu;     /* cap of the instruction set: "ref", "portable", "avx2", … NULL = the machine's best */
+    uint64_t ram;        /* bytes that this process may come to hold, page cache it causes included; 0: the fastest plan that
+                          * fits what is free. With a ceiling weights are read past the page cache and nothing is left mapped
+                          * but names and vocabulary */
+    carat_place ple;     /* the table of per-layer embeddings: AUTO, or any other */
+    carat_place experts; /* AUTO, RESIDENT or STREAMED; MAPPED without a ceiling */
+    uint64_t expert_cache; /* bytes for streamed experts; 0: what the ceiling leaves. More than all of them is not taken */
+    bool no_expert_ahead;  /* do not read ahead the experts that the next layer's router would choose now (to measure what
+                            * that gains) */
 } carat_model_opts;
 
 CARAT_API carat_model_opts carat_model_opts_default(void);
 
 /* Open a .gguf file (the first of a split set) or a Hugging Face folder and check every name, shape and
- * hyperparameter. Weights stay in the file, memory-mapped. Borrows path and opts (NULL = defaults).
+ * hyperparameter. Weights stay in the file, memory-mapped,
+ * until the first session puts them where the plan says. Borrows path and opts (NULL = defaults).
  * Gives *out: carat_model_close. EIO, EFORMAT, EMODEL, ENOMEM, EINVAL. */
 CARAT_API int carat_model_open(carat_model **out, const char *path, const carat_model_opts *opts, carat_error *err);
 /* Sessions of the model must have been freed. */
@@ -138,8 +159,6 @@ typedef struct {
     bool has_text;           /* a vocabulary was found, tokenizing works */
     uint64_t file_bytes;     /* all files together */
     uint64_t heap_bytes;     /* of the open model: vocabulary, norms as f32, tables */
-    uint64_t packed_bytes;   /* what the first session will copy from the file into the layout of the fast kernels: nothing
-                              * of a file that is in it (carat cut --layout panels) */
     carat_ledger_row role[CARAT_N_ROLE];
     int64_t params_total;     /* all stored parameters of used roles */
     int64_t params_effective; /* total without the PLE table: what E2B and E4B are named after */
@@ -260,12 +279,36 @@ typedef struct {
 
 CARAT_API carat_session_opts carat_session_opts_default(void);
 
-/* Bytes a session of these options will hold (KV cache; activations, logits and per-thread scratch), without making
- * one. Borrows all. EINVAL for options that no session could have. */
-CARAT_API int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes,
-                                     uint64_t *scratch_bytes, carat_error *err);
-/* Keeps m. All memory the session will ever use is allocated here; the first session of a model also lays its weights
- * out for speed (info.packed_bytes, once, with this session's threads). Gives *out: carat_session_free. */
+/* Where everything is going to be: made from the ledger, the session's options and the ceiling. */
+typedef struct {
+    uint64_t ram;           /* the ceiling: given, or what was free when there is not enough for everything; 0: none needed */
+    uint64_t available;     /* free for this process (containers' limits respected) when the plan was made; 0: not known */
+    bool fits;
+    uint64_t smallest;      /* least ceiling that these options can have */
+    carat_place weights;    /* what every token multiplies: RESIDENT, or MAPPED (parts may be copied all the same) */
+    carat_place ple, experts; /* AUTO: the model has none */
+    uint64_t resident[CARAT_N_ROLE], mapped[CARAT_N_ROLE], streamed[CARAT_N_ROLE]; /* bytes of each role, by where they are */
+    /* What the process holds, total_bytes in all: */
+    uint64_t resident_bytes;     /* weights in memory */
+    uint64_t mapped_bytes;       /* pages of the file that every token reads */
+    uint64_t ple_cache_bytes;    /* slots of streamed rows */
+    uint64_t expert_cache_bytes; /* slots of streamed experts */
+    uint64_t reader_bytes;       /* buffers of the threads that read */
+    uint64_t kv_bytes, scratch_bytes;
+    uint64_t model_bytes;        /* vocabulary, norms as f32, tables; and the pages of the file that hold names */
+    uint64_t other_bytes;        /* set aside for the program itself, stacks, page tables */
+    uint64_t total_bytes;
+    int32_t n_chunk;             /* tokens of a prompt evaluated at once */
+    int32_t n_expert_slot, n_expert_all; /* experts the cache holds, and all there are */
+} carat_plan;
+
+/* Plan of the first session of a model with these options (NULL = defaults). Borrows all. That it does not fit is no error:
+ * see out->fits. EINVAL for options that no session could have. */
+CARAT_API int carat_plan_make(carat_plan *out, const carat_model *m, const carat_session_opts *opts, carat_error *err);
+
+/* Keeps m. All memory the session will ever use is allocated here; the first session of a model also puts its weights where
+ * the plan says, with this session's threads, and later ones live with that. ENOMEM where the model's ceiling does not
+ * suffice: the message says what would. Gives *out: carat_session_free. */
 CARAT_API int carat_session_new(carat_session **out, const carat_model *m, const carat_session_opts *opts,
                                 carat_error *err);
 CARAT_API void carat_session_free(carat_session **s);
@@ -292,15 +335,41 @@ CARAT_API int32_t carat_session_n_past(const carat_session *s);
 CARAT_API int32_t carat_session_n_evaluated(const carat_session *s);
 CARAT_API int32_t carat_session_n_ctx(const carat_session *s);
 
+/* Times of many short things. Percentiles are at most 9% too large. */
+typedef struct {
+    uint64_t n;
+    double p50_us, p99_us, max_us;
+    double sum_ms;
+} carat_latency;
+
+/* What a session had of the cache of streamed experts. */
+typedef struct {
+    uint64_t hits, misses;   /* experts needed that were in memory or on their way, and that were not */
+    uint64_t hinted, hint_hits; /* experts read ahead, and of these needed */
+    uint64_t read_bytes;     /* for both */
+    double stall_ms;         /* waited */
+} carat_expert_stats;
+
 typedef struct {
     uint64_t kv_bytes;       /* KV cache */
     uint64_t scratch_bytes;  /* activations, logits, thread stacks' scratch */
     uint64_t model_bytes;    /* heap of the model: vocabulary, norms as f32, tables */
-    uint64_t packed_bytes;   /* weights in memory in the layout of the fast kernels; shared by the model's sessions */
-    uint64_t mapped_bytes;   /* the file(s), mapped; packed parts are not read again */
+    uint64_t packed_bytes;   /* weights in memory, most in the layout of the fast kernels; shared by the model's sessions */
+    uint64_t mapped_bytes;   /* what may be read through the mapped file(s): what is not in memory, all of it without packing */
     uint64_t ple_table_bytes;
+    carat_place ple;         /* AUTO: the model has no per-layer embeddings */
+    uint64_t ple_cache_bytes;
     uint64_t ple_reads;      /* rows looked up */
-    uint64_t ple_read_bytes;
+    uint64_t ple_hits;       /* of these, streamed ones that were there or on their way */
+    uint64_t ple_disk_reads, ple_read_bytes; /* reads from disk, and the bytes of them */
+    double ple_stall_ms;     /* waited for rows, page faults of mapped ones included */
+    carat_latency ple_lookup; /* of single rows: until it was there, once it was needed */
+    carat_latency ple_disk;  /* of reads from disk: from asking to having */
+    carat_place experts;     /* AUTO: the model has none */
+    uint64_t expert_cache_bytes; /* shared by the model's sessions */
+    int32_t n_expert_slot;
+    carat_expert_stats expert_prefill, expert_decode; /* of chunks of several tokens, and of single ones */
+    uint64_t reader_bytes;   /* buffers of the reading threads; like the experts' cache shared by the model's sessions */
     uint64_t expert_evals;   /* (token, expert) pairs evaluated */
     uint64_t head_screened;   /* rows of logits for which the output head was screened */
     uint64_t head_whole;      /* rows of which only n_top were asked for, and the head was computed whole: fallbacks */
@@ -314,6 +383,10 @@ typedef struct {
     const char *cpu;         /* kernel level in use */
 } carat_session_stats;
 CARAT_API void carat_session_get_stats(const carat_session *s, carat_session_stats *out);
+
+/* Experts read so far by all sessions of the model, for whoever watches memory beside: any thread may ask at any time after the
+ * first session was made. */
+CARAT_API uint64_t carat_model_expert_loads(const carat_model *m);
 
 /* How often each expert of each layer was chosen since the session began, for guesses too: [n_layer, n_expert] counts,
  * NULL for models without experts. Points into s. */

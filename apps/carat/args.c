@@ -16,8 +16,9 @@ static const cli_opt common_opts[] = {
     {"--threads", 't', CLI_INT, offsetof(cli_common, n_threads), "N", 1, 1024,
      "Threads to compute with. Default: the cores this process may use. The answer does not depend on it."},
     {"--ram", 0, CLI_SIZE, offsetof(cli_common, ram), "SIZE", 0, 0,
-     "Refuse to start where weights, context and buffers need more than SIZE (1.5G, 900M: GiB, MiB), and say how much "
-     "they need. Checked before memory is taken; a running program is not held to it yet. Default: no limit."},
+     "Hold no more memory than this (1.5G, 900M; binary units), page cache included. What every token needs is read once, past the "
+     "page cache; per-layer embeddings and experts stay on disk where they do not fit. Refused, with the smallest SIZE that works, "
+     "where that is not enough. Default: what is fastest in the memory that is free now."},
     {"--cpu", 0, CLI_TEXT, offsetof(cli_common, cpu), "LEVEL", 0, 0,
      "Use no instructions beyond this level: ref, avx2, avx512, neon. The answer does not depend on it. Default: the "
      "best this machine has."},

@@ -49,7 +49,11 @@ typedef struct {
     int32_t n_threads;            /* 0 = all cores */
     uint64_t ram;                 /* 0 = no limit */
     const char *cpu;              /* NULL = the machine's best */
-    int32_t kv;                   /* a carat_kv_type; of verbs that open a session */
+    /* Of verbs that open a session: */
+    int32_t kv;                   /* a carat_kv_type */
+    int32_t ple, experts;         /* carat_place */
+    uint64_t expert_cache;        /* 0 = what the ceiling leaves */
+    int32_t expert_ahead;         /* index into "on|off" */
     const char *pos[CLI_MAX_POS]; /* positional arguments */
     int n_pos;
 } cli_common;

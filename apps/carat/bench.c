@@ -34,6 +34,7 @@ static const cli_opt opts[] = {
      "Default: 0."},
     {"--reps", 'r', CLI_INT, AT(n_rep), "R", 1, 10000, "Repetitions of each test. Default: 5."},
     CLI_KV_OPT(bench_args, "f16"),
+    CLI_PLACE_OPTS(bench_args),
     {"--all-layers", 0, CLI_FLAG, AT(all_layers), NULL, 0, 0,
      "Run every layer for every token of a prefill, also where nobody asks for the result: what engines do that leave "
      "nothing out. The work counted is then all of it."},
@@ -296,13 +297,13 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     status = cli_session_open(&b->s, b->m, &a->common, &o);
     if (status) return status;
     carat_error err;
-    cli_need need;
-    if (cli_need_estimate(&need, b->m, &o, &err)) return cli_fail_err("bench", &err);
+    carat_plan plan;
+    if (carat_plan_make(&plan, b->m, &o, &err)) return cli_fail_err("bench", &err);
     carat_sampler_opts so = carat_sampler_opts_default();
     so.temp = 0.0f;
     if (carat_sampler_new(&t->sm, info.n_vocab, &so, &err)) return cli_fail_err("bench", &err);
     t->tok = ct_alloc_array((size_t)(max_depth + n_most), sizeof *t->tok);
-    return t->tok ? open_probe(b, need.total) : cli_fail(CLI_FAILED, "bench", "out of memory");
+    return t->tok ? open_probe(b, plan.total_bytes) : cli_fail(CLI_FAILED, "bench", "out of memory");
 }
 
 static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {

@@ -5,6 +5,7 @@
 
 #include "inspect.h"
 #include "open.h"
+#include "plan_text.h"
 #include "term.h"
 #include "verbs.h"
 
@@ -20,13 +21,14 @@ static const cli_opt opts[] = {
     {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
      "Context to state the memory for. Default: 4096, or what the model was trained for where that is less."},
     CLI_KV_OPT(inspect_args, "f16"),
+    CLI_PLACE_OPTS(inspect_args),
 };
 
 typedef struct {
     const inspect_args *args;
     carat_model_info info;
     inspect_files *files;
-    cli_need need;         /* of a session with n_ctx tokens */
+    carat_plan plan;       /* of a session with n_ctx tokens */
     int32_t n_ctx;
     uint64_t kv_per_token; /* growth of the KV cache with the context, once it is longer than the window */
     uint64_t tensor_bytes; /* of all roles; the rest of the file is header, vocabulary and padding */
@@ -34,24 +36,23 @@ typedef struct {
 
 /* ---- measuring ---- */
 
-static int probe(const carat_model *m, int32_t kv, int32_t n_ctx, int32_t n_chunk, cli_need *need) {
+static int probe(const carat_model *m, int32_t kv, int32_t n_ctx, int32_t n_chunk, carat_plan *plan) {
     carat_session_opts o = carat_session_opts_default();
     carat_error err;
     o.n_ctx = n_ctx;
-    o.n_threads = 1;
     o.n_chunk = n_chunk;
     o.kv = (carat_kv_type)kv;
-    return cli_need_estimate(need, m, &o, &err) ? cli_fail_err("inspect", &err) : CLI_DONE;
+    return carat_plan_make(plan, m, &o, &err) ? cli_fail_err("inspect", &err) : CLI_DONE;
 }
 
 /* Two contexts beyond the sliding window (which is a ring of fixed length) differ by the growing layers alone. */
 static int probe_growth(const carat_model *m, ledger *l) {
     int32_t hi = l->info.n_ctx_train < 16384 ? l->info.n_ctx_train : 16384;
     if (hi < 2) hi = 2;
-    cli_need a, b;
+    carat_plan a, b;
     int status = probe(m, l->args->common.kv, hi / 2, 16, &a);
     if (!status) status = probe(m, l->args->common.kv, hi, 16, &b);
-    if (!status && b.kv > a.kv) l->kv_per_token = (b.kv - a.kv) / (uint64_t)(hi - hi / 2);
+    if (!status && b.kv_bytes > a.kv_bytes) l->kv_per_token = (b.kv_bytes - a.kv_bytes) / (uint64_t)(hi - hi / 2);
     return status;
 }
 
@@ -60,7 +61,7 @@ static int measure(const carat_model *m, ledger *l) {
     carat_model_get_info(m, &l->info);
     for (int i = 0; i < CARAT_N_ROLE; i++) l->tensor_bytes += l->info.role[i].bytes;
     l->n_ctx = l->args->n_ctx ? l->args->n_ctx : l->info.n_ctx_train < 4096 ? l->info.n_ctx_train : 4096;
-    int status = probe(m, l->args->common.kv, l->n_ctx, 0, &l->need);
+    int status = probe(m, l->args->common.kv, l->n_ctx, 0, &l->plan);
     if (!status) status = probe_growth(m, l);
     if (!status && inspect_files_open(&l->files, l->args->common.pos[0], &err)) {
         status = cli_fail_err("inspect", &err);
@@ -93,18 +94,9 @@ static cli_json *roles_json(const ledger *l) {
 static cli_json *memory_json(const ledger *l) {
     cli_json *m = cli_json_object();
     cli_json_put_int(m, "n_ctx", l->n_ctx);
-    cli_json_put_bytes(m, "weights_bytes", l->need.weights);
-    cli_json_put_bytes(m, "packed_bytes", l->need.packed);
-    cli_json_put_bytes(m, "kv_bytes", l->need.kv);
     cli_json_put_bytes(m, "kv_bytes_per_token", l->kv_per_token);
-    cli_json_put_bytes(m, "scratch_bytes", l->need.scratch);
-    cli_json_put_bytes(m, "model_bytes", l->need.model);
-    cli_json_put_bytes(m, "total_bytes", l->need.total);
     cli_json_put_bytes(m, "ple_table_bytes", l->info.role[CARAT_ROLE_PLE_TABLE].bytes);
-    if (l->args->common.ram) {
-        cli_json_put_bytes(m, "ram_bytes", l->args->common.ram);
-        cli_json_put_bool(m, "fits", l->need.total <= l->args->common.ram);
-    }
+    cli_json_put(m, "plan", cli_plan_json(&l->plan));
     return m;
 }
 
@@ -193,26 +185,9 @@ static void print_ledger(const ledger *l) {
 }
 
 static void print_memory(const ledger *l) {
-    cli_text a, b;
-    const uint64_t ple = l->info.role[CARAT_ROLE_PLE_TABLE].bytes;
-    cli_printf("memory for %s tokens of context\n", cli_count_text(a, l->n_ctx));
-    cli_table *t = cli_table_new("lrl");
-    const bool copied = l->need.packed > 0; /* not those of a file that is in that layout */
-    if (copied) cli_table_row(t, "  weights", cli_size_text(a, l->need.packed), "copied into the layout of the fast kernels");
-    cli_table_row(t, copied ? "" : "  weights", cli_size_text(a, l->need.weights - l->need.packed), "mapped from the file");
-    (void)snprintf(b, sizeof b, "%s a token", cli_size_text(a, l->kv_per_token));
-    cli_table_row(t, "  KV cache", cli_size_text(a, l->need.kv), b);
-    cli_table_row(t, "  buffers", cli_size_text(a, l->need.scratch), "");
-    cli_table_row(t, "  vocabulary, norms", cli_size_text(a, l->need.model), "");
-    cli_table_row(t, "  needed", cli_size_text(a, l->need.total), "");
-    if (ple) cli_table_row(t, "  besides", cli_size_text(a, ple), "per-layer embeddings, mapped, one row a token");
-    cli_table_print(t, false);
-    if (l->args->common.ram) {
-        const bool fits = l->need.total <= l->args->common.ram;
-        cli_printf("  --ram %s: %s", cli_size_text(a, l->args->common.ram), fits ? "fits, " : "does not fit, ");
-        cli_printf("%s %s\n", cli_size_text(b, fits ? l->args->common.ram - l->need.total : l->need.total - l->args->common.ram),
-                   fits ? "left" : "missing");
-    }
+    cli_text a;
+    cli_plan_table(&l->plan, l->n_ctx);
+    cli_printf("  a token of context more takes %s\n", cli_size_text(a, l->kv_per_token));
 }
 
 static int run(const void *p) {

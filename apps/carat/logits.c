@@ -36,6 +36,7 @@ static const cli_opt opts[] = {
      "Tokens to make room for. Default: as many as are given."},
     {"--chunk", 0, CLI_INT, AT(n_chunk), "N", 1, 65536, "Tokens evaluated at once. The logits do not depend on it. Default: 256."},
     CLI_KV_OPT(logits_args, "f32, so that differences are those of the forward pass"),
+    CLI_PLACE_OPTS(logits_args),
 };
 
 static void defaults(void *p) { ((logits_args *)p)->common.kv = CARAT_KV_F32; }

@@ -11,6 +11,7 @@
 
 #include "base/mem.h"
 #include "base/os.h"
+#include "plan_text.h"
 #include "term.h"
 
 #define BUNDLED "carat-story-e.gguf"
@@ -50,6 +51,11 @@ int cli_model_open(carat_model **out, const cli_common *c, const char *path, boo
     carat_model_opts o = carat_model_opts_default();
     o.vocab_only = vocab_only;
     o.cpu = c->cpu;
+    o.ram = c->ram;
+    o.ple = (carat_place)c->ple;
+    o.experts = (carat_place)c->experts;
+    o.expert_cache = c->expert_cache;
+    o.no_expert_ahead = c->expert_ahead != 0;
     carat_error err;
     if (*path == '\0') return cli_fail(CLI_USAGE, c->verb, "MODEL is an empty word: name a .gguf file or a folder");
     if (!ct_path_exists(path) && errno == ENOENT) {
@@ -60,7 +66,10 @@ int cli_model_open(carat_model **out, const cli_common *c, const char *path, boo
     }
     const int rc = carat_model_open(out, path, &o, &err);
     if (rc == 0) return CLI_DONE;
-    /* The one argument a caller can get wrong here is the level; the model's name in front of it would mislead. */
+    if (rc == CARAT_EINVAL && c->ram && c->experts == CARAT_PLACE_MAPPED) {
+        return cli_fail(CLI_USAGE, c->verb, "--experts mapped: the page cache keeps to no --ram; give one of the two");
+    }
+    /* Else the one argument a caller can get wrong here is the level; the model's name in front of it would mislead. */
     if (rc == CARAT_EINVAL && c->cpu) {
         const size_t n = strlen(path);
         const bool named = strncmp(err.msg, path, n) == 0 && strncmp(err.msg + n, ": ", 2) == 0;
@@ -79,41 +88,6 @@ carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx) {
     return o;
 }
 
-/* Weights that every token reads, wherever they lie: all of the file but the per-layer embedding table. */
-static cli_need sum_need(const carat_model *m, uint64_t kv, uint64_t scratch) {
-    carat_model_info i;
-    carat_model_get_info(m, &i);
-    const uint64_t ple = i.role[CARAT_ROLE_PLE_TABLE].bytes;
-    cli_need n = {.kv = kv, .scratch = scratch, .model = i.heap_bytes, .packed = i.packed_bytes};
-    n.weights = i.file_bytes > ple ? i.file_bytes - ple : 0;
-    n.total = n.weights + n.kv + n.scratch + n.model;
-    return n;
-}
-
-int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err) {
-    uint64_t kv, scratch;
-    const int rc = carat_session_estimate(m, o, &kv, &scratch, err);
-    if (rc) return rc;
-    *out = sum_need(m, kv, scratch);
-    return 0;
-}
-
-static int check_ram(const carat_model *m, const cli_common *c, const carat_session_opts *o) {
-    carat_error err;
-    cli_need n;
-    if (c->ram == 0) return CLI_DONE;
-    if (cli_need_estimate(&n, m, o, &err)) return cli_fail_err(c->verb, &err);
-    if (n.total <= c->ram) return CLI_DONE;
-    cli_text limit, total, weights, kv, rest, ctx = "";
-    if (o->n_ctx) (void)snprintf(ctx, sizeof ctx, " for %d tokens", (int)o->n_ctx);
-    return cli_fail(CLI_FAILED, c->verb,
-                    "--ram %s: needs %s (weights %s, KV cache %s%s, buffers and vocabulary %s): give --ram %.0fM or more, "
-                    "a smaller -c, or a smaller model",
-                    cli_size_text(limit, c->ram), cli_size_text(total, n.total), cli_size_text(weights, n.weights),
-                    cli_size_text(kv, n.kv), ctx, cli_size_text(rest, n.scratch + n.model),
-                    (double)((n.total + (1 << 20) - 1) >> 20));
-}
-
 int cli_session_open(carat_session **out, const carat_model *m, const cli_common *c, const carat_session_opts *o) {
     carat_error err;
     carat_model_info info;
@@ -122,8 +96,10 @@ int cli_session_open(carat_session **out, const carat_model *m, const cli_common
         return cli_fail(CLI_FAILED, c->verb, "context of %d tokens, the model was trained for %d: give a -c of at most %d, or "
                         "less text", (int)o->n_ctx, (int)info.n_ctx_train, (int)info.n_ctx_train);
     }
-    const int status = check_ram(m, c, o);
-    if (status) return status;
+    carat_plan plan;
+    if (carat_plan_make(&plan, m, o, &err)) return cli_fail_err(c->verb, &err);
+    if (!plan.fits) return cli_plan_refuse(&plan, c->verb, o->n_ctx ? o->n_ctx : 4096, c->ram > 0);
+    if (!c->json && (plan.ram || cli_is_terminal(2))) cli_plan_line(&plan);
     return carat_session_new(out, m, o, &err) ? cli_fail_err(c->verb, &err) : CLI_DONE;
 }
 

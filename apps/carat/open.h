@@ -15,26 +15,30 @@ const char *cli_model_path(const cli_common *c, char *buf, size_t cap);
 /* Gives *out: carat_model_close. */
 int cli_model_open(carat_model **out, const cli_common *c, const char *path, bool vocab_only);
 
-/* Bytes of memory a session and its model need to run at speed, by what they are for. */
-typedef struct {
-    uint64_t weights; /* the file without the PLE table, of which a token reads single rows */
-    uint64_t packed;  /* of these, copied into memory in the layout of the fast kernels; the rest stays mapped */
-    uint64_t kv, scratch, model;
-    uint64_t total;
-} cli_need;
-
-int cli_need_estimate(cli_need *out, const carat_model *m, const carat_session_opts *o, carat_error *err);
-
 /* The row of a verb's options table for the type of the KV cache; words in the order of carat_kv_type. */
 #define CLI_KV_OPT(args, def)                                                                                          \
     {"--kv", 0, CLI_CHOICE, offsetof(args, common.kv), "f16|f32|q8_0", 0, 0,                                           \
      "Keep keys and values of the context as this type. q8_0 takes half the memory of f16 and costs a little quality; " \
      "it needs heads whose size is a multiple of 32. Default: " def "."}
 
+/* Rows of a verb's options table that say where weights are kept. */
+#define CLI_PLACE_OPTS(args)                                                                                           \
+    {"--ple", 0, CLI_CHOICE, offsetof(args, common.ple), "auto|resident|mapped|streamed|zero", 0, 0,                   \
+     "Where the table of per-layer embeddings is, of which a token reads one row: in memory, left to the page cache, on disk " \
+     "with a cache of recent rows, or nowhere (all zero: what would the model be without it?). Default: auto, which maps it, " \
+     "and under --ram keeps it in memory if it fits, else on disk."},                                                  \
+    {"--experts", 0, CLI_CHOICE, offsetof(args, common.experts), "auto|resident|mapped|streamed", 0, 0,                \
+     "Where the experts of a mixture are: in memory, left to the page cache (a file with --layout panels, no --ram), or on disk " \
+     "with a cache of those in use. Default: auto, in memory if they fit."},                                           \
+    {"--expert-cache", 0, CLI_SIZE, offsetof(args, common.expert_cache), "SIZE", 0, 0,                                 \
+     "Most memory that streamed experts take. Default: what --ram leaves."},                                           \
+    {"--expert-ahead", 0, CLI_CHOICE, offsetof(args, common.expert_ahead), "on|off", 0, 0,                             \
+     "Read streamed experts ahead that the next layer's router would choose now. Default: on."}
+
 /* Session options from the common flags and n_ctx (0 = default). */
 carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx);
-/* Refuses a session that needs more than --ram, before any of it is reserved, then opens it. Gives *out:
- * carat_session_free. */
+/* Refuses a session that does not fit, before any of it is reserved, then opens it; where memory is limited, or stderr is a
+ * terminal, with a line on stderr that says what is where. Gives *out: carat_session_free. */
 int cli_session_open(carat_session **out, const carat_model *m, const cli_common *c, const carat_session_opts *o);
 
 /* A whole text; "-" is stdin, pipes and devices are read to their end. Final NUL, not counted in *n. Gives *out: ct_free. */

@@ -39,6 +39,7 @@ static const cli_opt opts[] = {
      "Tokens the context can hold, prompt and answer together; memory is taken for all of them. Default: what the "
      "prompt and -n need (4096 with -n -1), within what the model was trained for."},
     CLI_KV_OPT(run_args, "f16"),
+    CLI_PLACE_OPTS(run_args),
     {"--temp", 0, CLI_REAL, AT(temp), "T", 0, 100,
      "Temperature: below 1 the likely gets likelier, above 1 less so; 0 always takes the likeliest token. Default: 1."},
     {"--top-k", 0, CLI_INT, AT(top_k), "K", 0, INT32_MAX, "Choose among the K likeliest tokens; 0 = all. Default: 64."},

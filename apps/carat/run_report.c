@@ -86,6 +86,17 @@ static cli_json *expert_layer_json(const uint64_t *count, int32_t n_expert, int3
     return l;
 }
 
+static cli_json *expert_cache_json(const carat_expert_stats *s) {
+    cli_json *o = cli_json_object();
+    cli_json_put_int(o, "hits", (int64_t)s->hits);
+    cli_json_put_int(o, "misses", (int64_t)s->misses);
+    cli_json_put_int(o, "read_ahead", (int64_t)s->hinted);
+    cli_json_put_int(o, "read_ahead_used", (int64_t)s->hint_hits);
+    cli_json_put_bytes(o, "read_bytes", s->read_bytes);
+    cli_json_put_real(o, "stall_ms", s->stall_ms);
+    return o;
+}
+
 /* {} for a model without experts. */
 static cli_json *experts_json(const run_state *r, const carat_session_stats *st) {
     cli_json *e = cli_json_object();
@@ -96,6 +107,11 @@ static cli_json *experts_json(const run_state *r, const carat_session_stats *st)
     cli_json_put_int(e, "n_expert", info.n_expert);
     cli_json_put_int(e, "n_expert_used", info.n_expert_used);
     cli_json_put_int(e, "evals", (int64_t)st->expert_evals);
+    cli_json_put_str(e, "mode", carat_place_key(st->experts));
+    cli_json_put_bytes(e, "cache_bytes", st->expert_cache_bytes);
+    cli_json_put_int(e, "cache_slots", st->n_expert_slot);
+    cli_json_put(e, "prefill", expert_cache_json(&st->expert_prefill));
+    cli_json_put(e, "decode", expert_cache_json(&st->expert_decode));
     cli_json *layers = cli_json_array();
     for (int32_t i = 0; i < info.n_layer; i++) {
         cli_json *l = expert_layer_json(count + (size_t)i * (size_t)info.n_expert, info.n_expert, i);
@@ -103,6 +119,15 @@ static cli_json *experts_json(const run_state *r, const carat_session_stats *st)
     }
     cli_json_put(e, "layers", layers);
     return e;
+}
+
+static cli_json *latency_json(const carat_latency *l) {
+    cli_json *o = cli_json_object();
+    cli_json_put_int(o, "n", (int64_t)l->n);
+    cli_json_put_real(o, "p50", l->p50_us);
+    cli_json_put_real(o, "p99", l->p99_us);
+    cli_json_put_real(o, "max", l->max_us);
+    return o;
 }
 
 static cli_json *memory_json(const run_state *r) {
@@ -118,11 +143,16 @@ static cli_json *memory_json(const run_state *r) {
     cli_json_put_bytes(m, "scratch_bytes", st.scratch_bytes);
     cli_json_put_bytes(m, "model_bytes", st.model_bytes);
     cli_json *ple = cli_json_object();
-    cli_json_put_str(ple, "mode", st.ple_table_bytes ? "mapped" : "none");
+    cli_json_put_str(ple, "mode", st.ple == CARAT_PLACE_AUTO ? "none" : carat_place_key(st.ple));
     cli_json_put_bytes(ple, "table_bytes", st.ple_table_bytes);
+    cli_json_put_bytes(ple, "cache_bytes", st.ple_cache_bytes);
     cli_json_put_bytes(ple, "reads", st.ple_reads);
+    cli_json_put_bytes(ple, "hits", st.ple_hits);
+    cli_json_put_bytes(ple, "disk_reads", st.ple_disk_reads);
     cli_json_put_bytes(ple, "read_bytes", st.ple_read_bytes);
-    cli_json_put_null(ple, "stall_ms"); /* a page fault of a mapped table is not seen, so not measured */
+    cli_json_put_real(ple, "stall_ms", st.ple_stall_ms);
+    cli_json_put(ple, "lookup_us", latency_json(&st.ple_lookup));
+    cli_json_put(ple, "disk_us", latency_json(&st.ple_disk));
     cli_json_put(m, "ple", ple);
     cli_json_put(m, "experts", experts_json(r, &st));
     return m;

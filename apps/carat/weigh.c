@@ -40,6 +40,7 @@ static const cli_opt opts[] = {
      "and every token has at least CTX - N before it."},
     {"--chunks", 0, CLI_INT, AT(n_chunk), "N", 1, INT32_MAX, "Read the first N windows only. Default: all."},
     CLI_KV_OPT(weigh_args, "f16"),
+    CLI_PLACE_OPTS(weigh_args),
 };
 
 typedef struct {

@@ -8,14 +8,16 @@
 
 #include "base/status.h"
 
+/* Most bytes of a path that a message shows: its end. */
+#define CT_PATH_SHOWN 200
+
 typedef struct {
     const uint8_t *data; /* read-only mapping; never NULL when open, even for an empty file */
     size_t size;
     uint64_t device, inode; /* identify the file (two names, one file) */
+    int fd;              /* of the open file, for reads that do not go through the mapping (base/direct.h); -1 for a buffer */
+    char name[CT_PATH_SHOWN + 1]; /* for messages: the end of its path */
 } ct_mapped_file;
-
-/* Most bytes of a path that a message shows: its end. */
-#define CT_PATH_SHOWN 200
 
 /* Map a regular file read-only. Fails with EIO on anything that is not a readable regular file. */
 int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err);
@@ -26,6 +28,13 @@ void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n);
 /* [off, off+n) of the mapping is read in long runs again and again: read and map it in huge pages where the system can.
  * What lies within one huge page of it is taken along. Only a hint. */
 void ct_map_huge(const ct_mapped_file *f, size_t off, size_t n);
+
+/* [off, off+n) of the mapping is read here and there, in pieces of a page or a few: nothing around them is read along. Only a
+ * hint. */
+void ct_map_random(const ct_mapped_file *f, size_t off, size_t n);
+
+/* Pages of [off, off+n) of the file that nobody has mapped need not stay in the page cache. Only a hint. */
+void ct_map_forget(const ct_mapped_file *f, size_t off, size_t n);
 
 /* The bytes [p, p + n) of a mapping will not be read soon: this process no longer counts their whole pages as resident.
  * They stay valid (and come back from the file when read). Only a hint. */

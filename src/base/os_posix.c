@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -37,6 +38,7 @@ static int open_regular(int *fd, struct stat *st, const char *path, carat_error 
 
 int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
     memset(out, 0, sizeof *out);
+    out->fd = -1;
     int fd;
     struct stat st;
     CT_TRY(open_regular(&fd, &st, path, err));
@@ -45,6 +47,8 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
         return CT_FAIL(err, CARAT_EIO, "%s: is %lld bytes, expected at most %zu", shown(path), (long long)st.st_size, SIZE_MAX);
     }
     out->size = (size_t)st.st_size;
+    out->fd = fd;
+    (void)snprintf(out->name, sizeof out->name, "%s", shown(path));
     out->device = (uint64_t)st.st_dev;
     out->inode = (uint64_t)st.st_ino;
     if (st.st_size == 0) {
@@ -54,18 +58,20 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
         if (p == MAP_FAILED) {
             const int e = errno;
             close(fd);
+            out->fd = -1;
             return CT_FAIL(err, e == ENOMEM ? CARAT_ENOMEM : CARAT_EIO, "%s: cannot map %zu bytes: %s", shown(path),
                            out->size, strerror(e));
         }
         out->data = p;
     }
-    close(fd);
     return 0;
 }
 
 void ct_unmap_file(ct_mapped_file *f) {
     if (f->data && f->size) munmap((void *)(uintptr_t)f->data, f->size);
+    if (f->data && f->fd >= 0) close(f->fd);
     memset(f, 0, sizeof *f);
+    f->fd = -1;
 }
 
 void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n) {
@@ -74,6 +80,21 @@ void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n) {
     const size_t page = (size_t)sysconf(_SC_PAGESIZE);
     const size_t lo = off & ~(page - 1);
     (void)posix_madvise((void *)(uintptr_t)(f->data + lo), n + (off - lo), POSIX_MADV_WILLNEED);
+}
+
+void ct_map_random(const ct_mapped_file *f, size_t off, size_t n) {
+    if (off >= f->size) return;
+    if (n > f->size - off) n = f->size - off;
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE), lo = off & ~(page - 1);
+    (void)posix_madvise((void *)(uintptr_t)(f->data + lo), n + (off - lo), POSIX_MADV_RANDOM);
+}
+
+void ct_map_forget(const ct_mapped_file *f, size_t off, size_t n) {
+#ifdef POSIX_FADV_DONTNEED
+    if (f->fd >= 0) (void)posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);
+#else
+    (void)f, (void)off, (void)n;
+#endif
 }
 
 void ct_map_huge(const ct_mapped_file *f, size_t off, size_t n) {

@@ -3,7 +3,7 @@
 #define CT_ENGINE_ENGINE_INT_H
 
 #include "engine/lookup.h"
-#include "engine/pack.h"
+#include "engine/place.h"
 #include "forward/forward.h"
 #include "kernels/kernels.h"
 #include "model/ledger.h"
@@ -23,7 +23,8 @@ struct carat_model {
     ct_tokenizer *tokenizer; /* NULL: no vocabulary in the model */
     carat_model_info info;
     bool has_weights;
-    ct_pack *pack;           /* weights laid out for speed, filled when the first session is made */
+    carat_model_opts opts;   /* cpu is not kept */
+    ct_place *place;         /* where weights are, once the first session is made; NULL without weights */
 };
 
 struct carat_session {
@@ -41,10 +42,16 @@ struct carat_session {
     carat_progress_fn progress;
     void *progress_ud;
     bool all_rows;        /* no row is spared a layer */
+    uint64_t place_bytes; /* counted in the model's place */
     ct_profile profile;   /* the forward pass sees it while it is on */
 };
 
 /* Fails with EUNSUPPORTED when the model has no vocabulary. */
 int ct_engine_need_text(const carat_model *m, carat_error *err);
+
+/* Options with every zero resolved, as the forward room wants them; places are the plan's to fill in. EINVAL. */
+int ct_session_resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err);
+/* Bytes of the list of tokens held, and its index. */
+uint64_t ct_session_token_bytes(const ct_forward_opts *f, const carat_session_opts *o);
 
 #endif

@@ -47,6 +47,32 @@ static void advise_panels(const ct_source *s) {
     }
 }
 
+/* Bytes of file i in front of its first tensor. */
+static size_t names_bytes(const ct_source *s, int i) {
+    size_t first = ct_source_file(s, i)->size;
+    for (size_t k = 0; k < ct_source_n_tensor(s); k++) {
+        const ct_tensor *t = ct_source_tensor_at(s, k);
+        if (t->file == i && t->offset < first) first = (size_t)t->offset;
+    }
+    return first;
+}
+
+/* Under a ceiling only norms are read through the mapping: a page each, and nothing of what lies around them. */
+static void read_quietly(const ct_source *s) {
+    for (int i = 0; i < ct_source_n_files(s); i++) {
+        const ct_mapped_file *f = ct_source_file(s, i);
+        ct_map_random(f, names_bytes(s, i), f->size);
+    }
+}
+
+/* What the system read ahead of the names is given back. */
+static void give_back(const ct_source *s) {
+    for (int i = 0; i < ct_source_n_files(s); i++) {
+        const ct_mapped_file *f = ct_source_file(s, i);
+        ct_map_forget(f, names_bytes(s, i), f->size);
+    }
+}
+
 static int bind_weights(carat_model *m, carat_error *err) {
     const size_t n = ct_source_n_tensor(&m->source);
     uint8_t *role = ct_alloc(n);
@@ -56,10 +82,9 @@ static int bind_weights(carat_model *m, carat_error *err) {
     ct_free(role);
     CT_TRY(rc);
     m->has_weights = true;
-    m->pack = ct_alloc(sizeof *m->pack);
-    if (!m->pack) return CT_FAIL(err, CARAT_ENOMEM, "out of memory");
-    pthread_mutex_init(&m->pack->lock, NULL);
-    m->info.packed_bytes = ct_pack_bytes(&m->weights, &m->cfg, &m->kernels);
+    m->place = ct_alloc(sizeof *m->place);
+    if (!m->place) return CT_FAIL(err, CARAT_ENOMEM, "out of memory");
+    pthread_mutex_init(&m->place->lock, NULL);
     /* A folder's tokenizer may know tokens that the text model has no embedding for (images of Gemma 3 1B); a GGUF is
      * written with one row a token. */
     const int32_t n_tok = m->tokenizer ? ct_tokenizer_n_vocab(m->tokenizer) : 0;
@@ -85,12 +110,27 @@ static int open_into(carat_model *m, const char *path, const carat_model_opts *o
         level = cap;
     }
     ct_kernels_init(&m->kernels, level);
+    m->opts = *o;
+    m->opts.cpu = NULL;
     CT_TRY(ct_source_open(&m->source, path, err));
-    if (!o->vocab_only) advise_panels(&m->source); /* before anything of them is read */
+    if (o->ram) read_quietly(&m->source); /* before anything of them is read */
+    else if (!o->vocab_only) advise_panels(&m->source);
     CT_TRY(ct_source_config(&m->cfg, &m->source, path, err));
     CT_TRY(read_tokenizer(m, path, err));
     if (!o->vocab_only) CT_TRY(bind_weights(m, err));
+    if (o->ram) give_back(&m->source);
     fill_info(m);
+    return 0;
+}
+
+static int check_places(const carat_model_opts *o, carat_error *err) {
+    if (o->ple < CARAT_PLACE_AUTO || o->ple > CARAT_PLACE_ZERO) {
+        return CT_FAIL(err, CARAT_EINVAL, "carat_model_open: opts.ple is %d, expected a carat_place", (int)o->ple);
+    }
+    if (o->experts < CARAT_PLACE_AUTO || o->experts > CARAT_PLACE_STREAMED || (o->experts == CARAT_PLACE_MAPPED && o->ram)) {
+        return CT_FAIL(err, CARAT_EINVAL, "carat_model_open: opts.experts is %s, expected auto, resident, streamed or, without a ceiling, mapped",
+                       carat_place_key(o->experts));
+    }
     return 0;
 }
 
@@ -98,6 +138,7 @@ int carat_model_open(carat_model **out, const char *path, const carat_model_opts
     *out = NULL;
     const carat_model_opts o = opts ? *opts : carat_model_opts_default();
     if (!path || o.size != sizeof o) return CT_FAIL(err, CARAT_EINVAL, "carat_model_open: path is NULL or opts.size is wrong");
+    CT_TRY(check_places(&o, err));
     carat_model *m = ct_alloc(sizeof *m);
     if (!m) return CT_FAIL(err, CARAT_ENOMEM, "%s: out of memory", path);
     carat_error inner = {0};
@@ -117,11 +158,8 @@ int carat_model_open(carat_model **out, const char *path, const carat_model_opts
 void carat_model_close(carat_model **mp) {
     carat_model *m = *mp;
     if (!m) return;
-    if (m->pack) {
-        ct_pack_free(m->pack);
-        pthread_mutex_destroy(&m->pack->lock);
-        ct_free(m->pack);
-    }
+    if (m->place) ct_place_free(m->place);
+    ct_free(m->place);
     ct_tokenizer_free(&m->tokenizer);
     ct_arena_free(&m->arena);
     ct_source_close(&m->source);

@@ -49,8 +49,7 @@ static int32_t n_top_of(const carat_model *m, const carat_session_opts *o) {
     return o->n_top < w->d_out && (large || o->screen_always) ? o->n_top : 0;
 }
 
-/* Options with every zero resolved, as the forward room wants them. */
-static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
+int ct_session_resolve(ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {
     if (o->size != sizeof *o) return CT_FAIL(err, CARAT_EINVAL, "session options: size is wrong");
     if (!m->has_weights) return CT_FAIL(err, CARAT_EINVAL, "model was opened for its vocabulary only");
     ct_dtype kv;
@@ -84,26 +83,18 @@ static int resolve(ct_forward_opts *f, const carat_model *m, const carat_session
     return 0;
 }
 
-/* The list of tokens held, and its index. */
-static uint64_t token_bytes(const ct_forward_opts *f, bool lookup) {
-    return (uint64_t)f->n_ctx * sizeof(int32_t) + (lookup ? ct_lookup_bytes(f->n_ctx) : 0);
+static uint64_t token_bytes(int n_ctx, bool lookup) {
+    return (uint64_t)n_ctx * sizeof(int32_t) + (lookup ? ct_lookup_bytes(n_ctx) : 0);
 }
 
-int carat_session_estimate(const carat_model *m, const carat_session_opts *opts, uint64_t *kv_bytes, uint64_t *scratch_bytes,
-                           carat_error *err) {
-    const carat_session_opts o = opts ? *opts : carat_session_opts_default();
-    ct_forward_opts f;
-    CT_TRY(resolve(&f, m, &o, err));
-    ct_forward_estimate(&m->cfg, &m->weights, &m->kernels, &f, kv_bytes, scratch_bytes);
-    *scratch_bytes += token_bytes(&f, n_lookup_of(&o) > 0);
-    return 0;
-}
+uint64_t ct_session_token_bytes(const ct_forward_opts *f, const carat_session_opts *o) { return token_bytes(f->n_ctx, n_lookup_of(o) > 0); }
 
 int carat_session_new(carat_session **out, const carat_model *m, const carat_session_opts *opts, carat_error *err) {
     *out = NULL;
     const carat_session_opts o = opts ? *opts : carat_session_opts_default();
     ct_forward_opts f;
-    CT_TRY(resolve(&f, m, &o, err));
+    carat_plan plan;
+    CT_TRY(ct_plan_session(&plan, &f, m, &o, err));
     carat_session *s = ct_alloc(sizeof *s);
     if (!s) return CT_FAIL(err, CARAT_ENOMEM, "session: out of memory");
     s->model = m;
@@ -116,8 +107,9 @@ int carat_session_new(carat_session **out, const carat_model *m, const carat_ses
         s->lookup_mode = o.lookup;
         rc = ct_lookup_init(&s->lookup, s->tok, f.n_ctx, n_lookup_of(&o), err);
     }
-    if (!rc) rc = ct_pack_make(m->pack, &m->weights, &m->cfg, &m->kernels, f.n_threads, f.n_top > 0, err);
-    if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->pack->weights, &m->kernels, &f, err);
+    if (!rc) rc = ct_place_enter(m->place, m, &plan, &f, err);
+    if (!rc) s->place_bytes = ct_plan_session_bytes(&plan);
+    if (!rc) rc = ct_forward_init(&s->fw, &m->cfg, &m->place->pack.weights, &m->kernels, &f, err);
     if (rc) {
         carat_session_free(&s);
         return rc;
@@ -137,6 +129,7 @@ void carat_session_free(carat_session **sp) {
     carat_session *s = *sp;
     if (!s) return;
     ct_forward_free(&s->fw);
+    if (s->place_bytes) ct_place_leave(s->model->place, s->place_bytes);
     ct_lookup_free(&s->lookup);
     ct_free(s->tok);
     ct_free(s);
@@ -222,7 +215,7 @@ static int evaluate_chunks(carat_session *s, const int32_t *tok, int32_t n, cara
         }
         const int32_t pos = s->n_past, m = n - pos < s->fw.o.n_chunk ? n - pos : s->fw.o.n_chunk;
         const bool last = pos + m == n;
-        ct_forward_chunk(&s->fw, tok + pos, m, pos, row || s->all_rows ? m : last ? 1 : 0);
+        CT_TRY(ct_forward_chunk(&s->fw, tok + pos, m, n - pos - m, pos, row || s->all_rows ? m : last ? 1 : 0, err));
         memcpy(s->tok + pos, tok + pos, (size_t)m * sizeof *tok);
         s->n_past += m;
         s->n_evaluated += m;
@@ -257,7 +250,7 @@ static int evaluate_with_guesses(carat_session *s, int32_t tok, carat_error *err
     const int32_t k = ct_lookup_guess(&s->lookup, s->tok + pos + 1, room, s->lookup_mode == CARAT_LOOKUP_ALWAYS);
     ct_profile_step(s->fw.profile, CARAT_STEP_OTHER);
     const double t0 = ct_now_ms();
-    ct_forward_chunk(&s->fw, s->tok + pos, k + 1, pos, k + 1);
+    CT_TRY(ct_forward_chunk(&s->fw, s->tok + pos, k + 1, 0, pos, k + 1, err));
     if (k == 0) last_logits(s, 0);
     else ct_forward_logits(&s->fw, 0, k + 1);
     ct_lookup_timed(&s->lookup, k + 1, ct_now_ms() - t0);
@@ -296,15 +289,29 @@ int32_t carat_session_n_ctx(const carat_session *s) { return s->fw.o.n_ctx; }
 
 void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
     const carat_model *m = s->model;
+    const ct_place *place = m->place;
     *out = (carat_session_stats){
         .kv_bytes = s->fw.kv.bytes,
-        .scratch_bytes = s->fw.plan.bytes + token_bytes(&s->fw.o, s->lookup_mode != CARAT_LOOKUP_OFF),
+        .scratch_bytes = s->fw.plan.bytes + token_bytes(s->fw.o.n_ctx, s->lookup_mode != CARAT_LOOKUP_OFF),
         .model_bytes = m->info.heap_bytes,
-        .packed_bytes = m->pack->bytes,
-        .mapped_bytes = m->info.file_bytes,
+        .packed_bytes = place->pack.bytes,
+        .mapped_bytes = place->plan.ram ? 0 : m->info.file_bytes - (place->pack.bytes < m->info.file_bytes ? place->pack.bytes : 0),
         .ple_table_bytes = m->info.role[CARAT_ROLE_PLE_TABLE].bytes,
+        .ple = place->ple.place,
+        .ple_cache_bytes = m->cfg.d_ple ? ct_tier_bytes(&place->ple, s->fw.ple_tier.n_slot) : 0,
         .ple_reads = s->fw.ple_tier.reads,
-        .ple_read_bytes = s->fw.ple_tier.read_bytes,
+        .ple_hits = s->fw.ple_tier.hits,
+        .ple_disk_reads = s->fw.ple_tier.disk_reads,
+        .ple_read_bytes = s->fw.ple_tier.disk_bytes,
+        .ple_stall_ms = s->fw.ple_tier.stall_ms,
+        .ple_lookup = ct_latency_report(&s->fw.ple_tier.lookup),
+        .ple_disk = ct_latency_report(&s->fw.ple_tier.disk),
+        .experts = place->plan.experts,
+        .expert_cache_bytes = place->experts ? place->plan.expert_cache_bytes : 0,
+        .n_expert_slot = place->experts ? ct_experts_n_slot(place->experts) : 0,
+        .expert_prefill = s->fw.expert_prefill,
+        .expert_decode = s->fw.expert_decode,
+        .reader_bytes = place->io ? place->plan.reader_bytes : 0,
         .expert_evals = s->fw.expert_evals,
         .head_screened = s->fw.head_screened,
         .head_whole = s->fw.head_whole,
@@ -317,6 +324,10 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
         .n_threads = s->fw.o.n_threads,
         .cpu = s->model->kernels.level,
     };
+}
+
+uint64_t carat_model_expert_loads(const carat_model *m) {
+    return m->place && m->place->experts ? ct_experts_loads(m->place->experts) : 0;
 }
 
 const uint64_t *carat_session_expert_counts(const carat_session *s) { return s->fw.expert_counts; }

@@ -463,7 +463,7 @@ int ct_gguf_open(ct_gguf **out, const char *path, carat_error *err) {
 }
 
 int ct_gguf_open_memory(ct_gguf **out, const void *data, size_t size, const char *where, carat_error *err) {
-    const ct_mapped_file f = {.data = data, .size = size};
+    const ct_mapped_file f = {.data = data, .size = size, .fd = -1};
     return open_gguf(out, where, &f, err);
 }
 

@@ -307,7 +307,7 @@ int ct_safetensors_open(ct_safetensors **out, const char *path, carat_error *err
 
 int ct_safetensors_open_memory(ct_safetensors **out, const void *data, size_t size, const char *where,
                                carat_error *err) {
-    const ct_mapped_file f = {.data = data, .size = size};
+    const ct_mapped_file f = {.data = data, .size = size, .fd = -1};
     return open_safetensors(out, where, &f, err);
 }
 

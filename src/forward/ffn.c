@@ -17,10 +17,12 @@ static void mlp(ct_forward *f, int il, int r0, int n) {
     ct_linear_run(f, &out, 1);
 }
 
-void ct_ffn(ct_forward *f, int il, int r0, int n) {
+int ct_ffn(ct_forward *f, int il, int r0, int n, carat_error *err) {
     const ct_layer_weights *w = &f->w->layer[il];
     const int d = f->cfg->d_model;
     const size_t at = (size_t)r0 * (size_t)d;
+    /* Experts that are on disk are read while the dense part is computed. */
+    if (f->cfg->n_expert) CT_TRY(ct_moe_choose(f, il, r0, n, err));
     ct_norm_rows(f, f->xn + at, f->x + at, w->ffn_norm, n - r0, d);
     ct_tap(f, il, "ffn_norm", f->xn, n, d);
     ct_profile_step(f->profile, CARAT_STEP_FFN);
@@ -28,11 +30,12 @@ void ct_ffn(ct_forward *f, int il, int r0, int n) {
     ct_profile_step(f->profile, CARAT_STEP_OTHER);
     ct_tap(f, il, "ffn_out", f->y, n, d);
     if (f->cfg->n_expert) {
-        ct_moe(f, il, r0, n);
+        CT_TRY(ct_moe(f, il, r0, n, err));
         ct_tap(f, il, "moe_out", f->moe_out, n, d);
         ct_norm_rows(f, f->y + at, f->y + at, w->post_ffw_norm_1, n - r0, d);
         ct_norm_add_rows(f, f->y + at, f->moe_out + at, w->post_ffw_norm_2, n - r0, d);
     }
     ct_norm_add_rows(f, f->x + at, f->y + at, w->post_ffw_norm, n - r0, d);
     ct_tap(f, il, "ffn_resid", f->x, n, d);
+    return 0;
 }

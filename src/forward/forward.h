@@ -7,6 +7,7 @@
 
 #include "kernels/kernels.h"
 #include "model/weights.h"
+#include "runtime/experts.h"
 #include "runtime/kv.h"
 #include "runtime/plan.h"
 #include "runtime/profile.h"
@@ -21,6 +22,11 @@ typedef struct {
     int n_top;       /* most k of ct_forward_logits_top; 0: it is not called */
     int n_threads;
     ct_dtype kv;     /* type of the KV cache */
+    const ct_tier_source *ple; /* where the table of per-layer embeddings is; NULL: the model has none */
+    int n_ple_slot;  /* rows that a streamed one keeps */
+    bool stream_experts;
+    ct_experts *experts; /* where streamed; may still be NULL for an estimate */
+    bool expert_ahead;   /* read ahead what the next layer's router would choose now */
 } ct_forward_opts;
 
 typedef struct ct_linear ct_linear;
@@ -65,6 +71,12 @@ typedef struct ct_forward {
     float *route_weight;       /* [n, n_expert_used] */
     int32_t *route_index;      /* [n, n_expert_used] */
     int32_t *route_next;       /* [n, n_expert_used] as route_index, of the next layer's router on this layer's state */
+    int32_t *moe_list, *moe_count; /* [n_expert] experts of a layer that rows chose, ascending, and how many rows */
+    int n_moe_list;
+    int32_t *moe_hint;         /* [n_expert] experts to be read ahead */
+    int32_t *moe_at;           /* [n_expert + 1] first pair of each expert of a wave */
+    ct_expert_use use;         /* of streamed experts */
+    carat_expert_stats expert_prefill, expert_decode;
     int moe_cap;               /* (token, expert) pairs of one wave of experts */
     float *moe_x, *moe_y;      /* [moe_cap, d_model] inputs and outputs of the wave's experts */
     float *moe_gate;           /* [moe_cap, d_ff_expert] as gate */
@@ -95,7 +107,7 @@ typedef struct ct_forward {
     int64_t n_part;
 } ct_forward;
 
-/* Bytes a session will hold, without making one. */
+/* Bytes a session will hold, without making one; those of the rows that a streamed table keeps are ct_tier_bytes. */
 void ct_forward_estimate(const ct_config *c, const ct_weights *w, const ct_kernels *k, const ct_forward_opts *o, uint64_t *kv_bytes,
                          uint64_t *scratch_bytes);
 
@@ -107,8 +119,9 @@ void ct_forward_free(ct_forward *f);
 void ct_forward_profile(ct_forward *f, ct_profile *p);
 
 /* Evaluate tok[0,n), n <= n_chunk, at positions pos…: writes the KV cache and leaves the residual of the last n_need
- * rows in f->x (rows n - n_need … n - 1). Ids are valid. Allocates nothing. */
-void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_need);
+ * rows in f->x (rows n - n_need … n - 1). tok[n, n + n_more) are known to follow: what is on disk of them is read ahead. Ids are
+ * valid. Allocates nothing. EIO where something streamed could not be read: positions from pos on are then not evaluated. */
+int ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int n_more, int pos, int n_need, carat_error *err);
 /* Logits (soft-capped) of rows [row, row + n_row) of the last chunk into f->logits; n_row <= n_logits. */
 void ct_forward_logits(ct_forward *f, int row, int n_row);
 /* Logits of one row of which only the k largest matter, 0 < k <= n_top: those, and all that equal the k-th, are what

@@ -42,13 +42,15 @@ void ct_scale_rows(const ct_forward *f, float *x, float a, int n_row, int d);
 /* f->rope_cos and f->rope_sin of the n rows at positions pos…, once a chunk. */
 void ct_rope_rows(ct_forward *f, int n, int pos);
 void ct_attention(ct_forward *f, int il, int r0, int n, int pos);
-/* Dense or dense + experts; adds to the residual. */
-void ct_ffn(ct_forward *f, int il, int r0, int n);
-/* Experts part: reads f->x, leaves the weighted sum in f->moe_out. */
-void ct_moe(ct_forward *f, int il, int r0, int n);
+/* Dense or dense + experts; adds to the residual. EIO as ct_forward_chunk. */
+int ct_ffn(ct_forward *f, int il, int r0, int n, carat_error *err);
+/* Experts part, in two steps with the dense part between: choose experts from f->x, and have those that are on disk read;
+ * then leave their weighted sum in f->moe_out. */
+int ct_moe_choose(ct_forward *f, int il, int r0, int n, carat_error *err);
+int ct_moe(ct_forward *f, int il, int r0, int n, carat_error *err);
 /* The per-layer inputs of a chunk whose scaled embedding is f->x: layers [0, n_layer_all) for all rows, the others for
- * rows [r0, n). */
-void ct_ple_inputs(ct_forward *f, const int32_t *tok, int r0, int n, int n_layer_all);
+ * rows [r0, n). tok[n, n + n_more) follow. */
+int ct_ple_inputs(ct_forward *f, const int32_t *tok, int r0, int n, int n_more, int n_layer_all, carat_error *err);
 /* Injection at the end of layer il, for rows [r0, n). */
 void ct_ple_inject(ct_forward *f, int il, int r0, int n);
 

@@ -2,7 +2,11 @@
  *
  * Tokens are grouped by expert, so that an expert's weights are read once a chunk. Experts run in waves, as many as
  * their tokens fill the buffers, so that few regions keep all threads busy; every token adds its experts' outputs in
- * ascending order of experts: the sum does not depend on waves or on which tokens share a chunk. */
+ * ascending order of experts: the sum does not depend on waves or on which tokens share a chunk.
+ *
+ * Streamed experts (runtime/experts.h) of the first wave are asked for before the dense part is computed. In a wave they
+ * are computed as they arrive, and added up when all are there; what the next wave, or the next layer, will want is read
+ * meanwhile. */
 #include <math.h>
 #include <string.h>
 
@@ -17,6 +21,8 @@ typedef struct {
 
 /* Columns of an item when outputs are added up. */
 #define COLUMNS 256
+/* Streamed experts of a wave: enough to keep the readers busy, few enough that the first ones are computed soon. */
+#define WAVE_STREAMED 16
 
 /* The router's input: the raw residual under its own weightless norm, scaled by router.scale / sqrt(d_model). */
 static void route_input_item(void *ud, int64_t item, int thread) {
@@ -87,17 +93,96 @@ static void report(ct_forward *f, int il, int r0, int n, bool ahead) {
     f->route(f->route_ud, il, f->pos + r0, n - r0, n_used, f->route_index + at, ahead ? f->route_next + at : NULL);
 }
 
-/* Append the rows of [r0, n) that chose expert e, with their weights, behind pair m; returns the new number of pairs. */
-static int gather(ct_forward *f, int e, int r0, int n, int m) {
-    const int n_used = f->cfg->n_expert_used;
-    for (int r = r0; r < n; r++) {
-        for (int j = 0; j < n_used; j++) {
-            if (f->route_index[(size_t)r * (size_t)n_used + (size_t)j] != e) continue;
-            f->moe_row[m] = r;
-            f->moe_w[m++] = f->route_weight[(size_t)r * (size_t)n_used + (size_t)j];
-        }
+/* The distinct experts that rows [r0, n) chose among index: ascending into list, how many rows into count [n_expert]. */
+static int distinct(const ct_forward *f, const int32_t *index, int r0, int n, int32_t *list, int32_t *count) {
+    const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
+    int m = 0;
+    memset(count, 0, (size_t)n_e * sizeof *count);
+    for (int64_t i = (int64_t)r0 * n_used; i < (int64_t)n * n_used; i++) count[index[i]]++;
+    for (int e = 0; e < n_e; e++) {
+        if (count[e] == 0) continue;
+        count[m] = count[e]; /* m <= e: behind what is still to be read */
+        list[m++] = e;
     }
     return m;
+}
+
+/* Experts of the wave that begins with the k-th of the list: as many as the buffers hold. */
+static int wave_size(const ct_forward *f, int k) {
+    int most = f->cfg->n_expert, n = 0, n_pair = 0;
+    if (f->o.experts) {
+        most = ct_experts_n_slot(f->o.experts) / 2;
+        if (most > WAVE_STREAMED && most > f->cfg->n_expert_used) most = WAVE_STREAMED > f->cfg->n_expert_used ? WAVE_STREAMED : f->cfg->n_expert_used;
+    }
+    for (; k < f->n_moe_list && n < most && n_pair + f->moe_count[k] <= f->moe_cap; k++, n++) n_pair += f->moe_count[k];
+    return n;
+}
+
+static carat_expert_stats *stats_of(ct_forward *f, int n_row) { return n_row == 1 ? &f->expert_decode : &f->expert_prefill; }
+
+static int begin_wave(ct_forward *f, int il, int k, int n_row, carat_error *err) {
+    const int n = wave_size(f, k);
+    memcpy(f->use.expert, f->moe_list + k, (size_t)n * sizeof *f->use.expert);
+    f->use.stats = stats_of(f, n_row);
+    return ct_experts_begin(f->o.experts, &f->use, il, n, err);
+}
+
+/* While the wave that begins with the k-th expert is computed: read what the next one wants; behind the last of a layer,
+ * where nearly all experts of the next are going to be wanted, the first of those. */
+static void read_ahead(ct_forward *f, int il, int k, int n_row) {
+    const int next = k + wave_size(f, k), n_e = f->cfg->n_expert;
+    if (next < f->n_moe_list) {
+        ct_experts_hint(f->o.experts, il, f->moe_list + next, wave_size(f, next), stats_of(f, n_row));
+    } else if (n_row * f->cfg->n_expert_used >= n_e && il + 1 < f->cfg->n_layer) {
+        const int n = WAVE_STREAMED < n_e ? WAVE_STREAMED : n_e;
+        for (int e = 0; e < n; e++) f->moe_hint[e] = e;
+        ct_experts_hint(f->o.experts, il + 1, f->moe_hint, n, stats_of(f, n_row));
+    }
+}
+
+/* Few rows: what the next layer's router would choose is likely to be what it will. Uses moe_count behind the list. */
+static void hint_next(ct_forward *f, int il, int r0, int n) {
+    int m = 0;
+    const int n_used = f->cfg->n_expert_used;
+    for (int64_t i = (int64_t)r0 * n_used; i < (int64_t)n * n_used && m < f->cfg->n_expert; i++) f->moe_hint[m++] = f->route_next[i];
+    ct_experts_hint(f->o.experts, il + 1, f->moe_hint, m, stats_of(f, n - r0));
+}
+
+int ct_moe_choose(ct_forward *f, int il, int r0, int n, carat_error *err) {
+    const bool streamed = f->o.experts != NULL;
+    ct_profile_step(f->profile, CARAT_STEP_ROUTER);
+    route(f, il, r0, n);
+    ct_tap(f, il, "router", f->router, n, f->cfg->n_expert);
+    for (int r = r0; r < n; r++) choose(f, il, r);
+    f->n_moe_list = distinct(f, f->route_index, r0, n, f->moe_list, f->moe_count);
+    if (streamed) {
+        ct_experts_enter(f->o.experts, il, n - r0, f->moe_list, f->moe_count, f->n_moe_list);
+        CT_TRY(begin_wave(f, il, 0, n - r0, err));
+    }
+    const bool guess = streamed && f->o.expert_ahead && (n - r0) * f->cfg->n_expert_used < f->cfg->n_expert;
+    const bool ahead = (f->route_ahead || guess) && look_ahead(f, il, r0, n);
+    if (ahead && guess) hint_next(f, il, r0, n);
+    if (f->route) report(f, il, r0, n, ahead);
+    ct_profile_step(f->profile, CARAT_STEP_OTHER);
+    return 0;
+}
+
+/* The pairs of m experts from the k-th on: rows and weights, expert by expert, and where each expert's begin. */
+static int gather(ct_forward *f, int k, int m, int r0, int n) {
+    const int n_used = f->cfg->n_expert_used;
+    int n_pair = 0;
+    for (int i = 0; i < m; i++) {
+        f->moe_at[i] = n_pair;
+        for (int r = r0; r < n; r++) {
+            for (int j = 0; j < n_used; j++) {
+                if (f->route_index[(size_t)r * (size_t)n_used + (size_t)j] != f->moe_list[k + i]) continue;
+                f->moe_row[n_pair] = r;
+                f->moe_w[n_pair++] = f->route_weight[(size_t)r * (size_t)n_used + (size_t)j];
+            }
+        }
+    }
+    f->moe_at[m] = n_pair;
+    return n_pair;
 }
 
 static void copy_item(void *ud, int64_t pair, int thread) {
@@ -128,50 +213,78 @@ static uint8_t *hidden_tiles(const ct_forward *f, const ct_layer_weights *w, int
     return ct_in_integers(f, &w->ffn_down_exps) ? f->gate_tiles + ct_x_bytes(at, f->cfg->d_ff_expert, 1) : NULL;
 }
 
-/* Experts [*e, …) until the buffers are full; *e becomes the next one. */
-static void wave(ct_forward *f, int il, int r0, int n, int *e) {
-    const ct_layer_weights *w = &f->w->layer[il];
-    const size_t d = (size_t)f->cfg->d_model;
-    moe_job job = {f, il, r0, 0};
-    int n_op = 0;
-    for (; *e < f->cfg->n_expert && job.n_pair + (n - r0) <= f->moe_cap; ++*e) {
-        const int m = gather(f, *e, r0, n, job.n_pair), at = job.n_pair;
-        if (m == at) continue;
-        ct_matrix *matrix = f->moe_matrix + 3 * (size_t)n_op;
-        matrix[0] = ct_matrix_expert(&w->ffn_gate_exps, *e);
-        matrix[1] = ct_matrix_expert(&w->ffn_up_exps, *e);
-        matrix[2] = ct_matrix_expert(&w->ffn_down_exps, *e);
-        /* One token's experts share their input as it is. */
-        const float *x = n - r0 == 1 ? f->xn + (size_t)r0 * d : f->moe_x + (size_t)at * d;
-        f->moe_op[n_op++] = (ct_linear){.y = hidden(f, w, at), .w = &matrix[0], .x = x, .n_tok = m - at, .up = &matrix[1],
-                                        .y_tiles = hidden_tiles(f, w, at)};
-        job.n_pair = m;
-    }
-    if (n - r0 > 1) ct_pool_run(f->pool, copy_item, &job, job.n_pair);
-    ct_linear_run(f, f->moe_op, n_op);
-    for (int i = 0, at = 0; i < n_op; i++) {
-        const int m = f->moe_op[i].n_tok;
-        f->moe_op[i] = (ct_linear){.y = f->moe_y + (size_t)at * d, .w = &f->moe_matrix[3 * i + 2], .x = hidden(f, w, at), .n_tok = m,
-                                   .x_tiles = hidden_tiles(f, w, at)};
-        at += m;
-    }
-    ct_linear_run(f, f->moe_op, n_op);
-    ct_pool_run(f->pool, add_item, &job, (int64_t)(d + COLUMNS - 1) / COLUMNS);
+/* Gate, up and down of the wave's i-th expert, the k-th of the list, where they lie. */
+static void expert_matrices(const ct_forward *f, const ct_layer_weights *w, int k, int i, ct_matrix *m) {
+    m[0] = ct_matrix_expert(&w->ffn_gate_exps, f->moe_list[k + i]);
+    m[1] = ct_matrix_expert(&w->ffn_up_exps, f->moe_list[k + i]);
+    m[2] = ct_matrix_expert(&w->ffn_down_exps, f->moe_list[k + i]);
+    for (int p = 0; p < CT_EXPERT_PARTS && f->o.experts; p++) m[p].data = ct_experts_data(f->o.experts, &f->use, i, p);
 }
 
-void ct_moe(ct_forward *f, int il, int r0, int n) {
+/* Outputs of n_op experts of the wave that begins with the k-th: which[] of it, all where NULL. */
+static void compute(ct_forward *f, int il, int r0, int n, int k, const int32_t *which, int n_op) {
     const ct_layer_weights *w = &f->w->layer[il];
+    const size_t d = (size_t)f->cfg->d_model;
+    for (int o = 0; o < n_op; o++) {
+        const int i = which ? which[o] : o, at = f->moe_at[i];
+        ct_matrix *m = f->moe_matrix + 3 * (size_t)o;
+        expert_matrices(f, w, k, i, m);
+        /* One token's experts share their input as it is. */
+        const float *x = n - r0 == 1 ? f->xn + (size_t)r0 * d : f->moe_x + (size_t)at * d;
+        f->moe_op[o] = (ct_linear){.y = hidden(f, w, at), .w = &m[0], .x = x, .n_tok = f->moe_at[i + 1] - at, .up = &m[1],
+                                   .y_tiles = hidden_tiles(f, w, at)};
+    }
+    ct_linear_run(f, f->moe_op, n_op);
+    for (int o = 0; o < n_op; o++) {
+        const int i = which ? which[o] : o, at = f->moe_at[i];
+        f->moe_op[o] = (ct_linear){.y = f->moe_y + (size_t)at * d, .w = &f->moe_matrix[3 * (size_t)o + 2], .x = hidden(f, w, at),
+                                   .n_tok = f->moe_at[i + 1] - at, .x_tiles = hidden_tiles(f, w, at)};
+    }
+    ct_linear_run(f, f->moe_op, n_op);
+}
+
+/* The same as experts come from the disk: those that are there together, then whichever comes next. */
+static int compute_arriving(ct_forward *f, int il, int r0, int n, int k, carat_error *err) {
+    int rc = 0;
+    while (f->use.n_given < f->use.n && !rc) {
+        int m = 0;
+        for (int i = ct_experts_next(f->o.experts, &f->use, true, err); i >= 0 && i < f->use.n;
+             i = ct_experts_next(f->o.experts, &f->use, false, err)) {
+            f->moe_hint[m++] = i;
+        }
+        if (m) compute(f, il, r0, n, k, f->moe_hint, m);
+        else rc = CARAT_EIO;
+    }
+    ct_experts_end(f->o.experts, &f->use);
+    return rc;
+}
+
+/* The experts that begin with the k-th of the list. */
+static int wave(ct_forward *f, int il, int r0, int n, int k, int m, carat_error *err) {
+    const int64_t d = f->cfg->d_model;
+    moe_job job = {f, il, r0, gather(f, k, m, r0, n)};
+    if (n - r0 > 1) ct_pool_run(f->pool, copy_item, &job, job.n_pair);
+    if (f->o.experts) {
+        if (k > 0) CT_TRY(begin_wave(f, il, k, n - r0, err));
+        read_ahead(f, il, k, n - r0);
+        CT_TRY(compute_arriving(f, il, r0, n, k, err));
+    } else {
+        compute(f, il, r0, n, k, NULL, m);
+    }
+    ct_pool_run(f->pool, add_item, &job, (d + COLUMNS - 1) / COLUMNS);
+    return 0;
+}
+
+int ct_moe(ct_forward *f, int il, int r0, int n, carat_error *err) {
     const int d = f->cfg->d_model;
     const size_t at = (size_t)r0 * (size_t)d;
-    ct_profile_step(f->profile, CARAT_STEP_ROUTER);
-    route(f, il, r0, n);
-    ct_tap(f, il, "router", f->router, n, f->cfg->n_expert);
-    for (int r = r0; r < n; r++) choose(f, il, r);
-    const bool ahead = f->route_ahead && look_ahead(f, il, r0, n);
-    if (f->route) report(f, il, r0, n, ahead);
     ct_profile_step(f->profile, CARAT_STEP_EXPERTS);
-    ct_norm_rows(f, f->xn + at, f->x + at, w->pre_ffw_norm_2, n - r0, d);
+    ct_norm_rows(f, f->xn + at, f->x + at, f->w->layer[il].pre_ffw_norm_2, n - r0, d);
     memset(f->moe_out + at, 0, (size_t)(n - r0) * (size_t)d * sizeof *f->moe_out);
-    for (int e = 0; e < f->cfg->n_expert;) wave(f, il, r0, n, &e);
+    for (int k = 0, m; k < f->n_moe_list; k += m) {
+        m = wave_size(f, k);
+        CT_TRY(wave(f, il, r0, n, k, m, err));
+    }
     ct_profile_step(f->profile, CARAT_STEP_OTHER);
+    return 0;
 }

@@ -100,6 +100,13 @@ static void plan_buffers(ct_forward *f) {
         ADD(moe_w, f->moe_cap);
         ADD(moe_matrix, 3 * (int64_t)c->n_expert);
         ADD(moe_op, c->n_expert);
+        ADD(moe_list, c->n_expert);
+        ADD(moe_count, c->n_expert);
+        ADD(moe_hint, c->n_expert);
+        ADD(moe_at, c->n_expert + 1);
+        ADD(use.expert, c->n_expert);
+        ADD(use.slot, c->n_expert);
+        ADD(use.given, c->n_expert);
         ADD(expert_counts, (int64_t)c->n_layer * c->n_expert);
     }
     ADD(out_x, (int64_t)f->o.n_logits * c->d_model);
@@ -174,14 +181,14 @@ int ct_forward_init(ct_forward *f, const ct_config *c, const ct_weights *w, cons
         return rc;
     }
     memcpy(f->kv_store, store_of, (size_t)c->n_layer * sizeof *store_of);
-    if (c->d_ple) {
-        const ct_matrix *t = &w->per_layer_token_embd;
-        ct_tier_init(&f->ple_tier, t->data, t->row_bytes, t->d_out);
-    }
-    return 0;
+    if (!o->ple) return 0;
+    rc = ct_tier_init(&f->ple_tier, o->ple, o->n_ple_slot, err);
+    if (rc) ct_forward_free(f);
+    return rc;
 }
 
 void ct_forward_free(ct_forward *f) {
+    ct_tier_free(&f->ple_tier);
     ct_pool_free(&f->pool);
     ct_kv_free(&f->kv);
     ct_plan_free(&f->plan);

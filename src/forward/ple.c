@@ -43,14 +43,16 @@ static ct_linear context_part(ct_forward *f, ct_matrix *m, int64_t row0, int64_t
                        .x = f->x + (size_t)r0 * (size_t)all->d_in, .n_tok = r1 - r0, .fine = true};
 }
 
-void ct_ple_inputs(ct_forward *f, const int32_t *tok, int r0, int n, int n_layer_all) {
+int ct_ple_inputs(ct_forward *f, const int32_t *tok, int r0, int n, int n_more, int n_layer_all, carat_error *err) {
     const int64_t split = (int64_t)n_layer_all * f->cfg->d_ple, all = (int64_t)f->cfg->n_layer * f->cfg->d_ple;
     ct_matrix m[2];
     const ct_linear op[2] = {context_part(f, &m[0], 0, split, 0, n), context_part(f, &m[1], split, all, r0, n)};
     ple_job job = {.f = f, .r0 = r0, .n_layer = n_layer_all};
-    for (int r = 0; r < n; r++) f->ple_row[r] = ct_tier_row(&f->ple_tier, tok[r]);
-    ct_linear_run(f, op, 2);
+    ct_linear_run(f, op, 2); /* while rows that are on disk come */
+    CT_TRY(ct_tier_rows(&f->ple_tier, tok, n, f->ple_row, err));
+    ct_tier_ahead(&f->ple_tier, tok + n, n_more < f->o.n_chunk ? n_more : f->o.n_chunk);
     ct_pool_run(f->pool, input_item, &job, n);
+    return 0;
 }
 
 static void gate_item(void *ud, int64_t item, int thread) {

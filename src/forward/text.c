@@ -45,11 +45,12 @@ static void embed(ct_forward *f, const int32_t *tok, int n) {
     }
 }
 
-void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_need) {
+int ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int n_more, int pos, int n_need, carat_error *err) {
     const ct_config *c = f->cfg;
     const int d = c->d_model, last_owner = ct_config_last_owner(c);
     f->pos = pos;
     if (f->tap) n_need = n; /* taps show every row of every layer */
+    if (c->d_ple) ct_tier_ahead(&f->ple_tier, tok, n);
     ct_profile_step(f->profile, CARAT_STEP_EMBED);
     embed(f, tok, n);
     ct_profile_step(f->profile, CARAT_STEP_OTHER);
@@ -57,14 +58,14 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
     ct_rope_rows(f, n, pos);
     if (c->d_ple) {
         ct_profile_step(f->profile, CARAT_STEP_PLE);
-        ct_ple_inputs(f, tok, n - n_need, n, last_owner);
+        CT_TRY(ct_ple_inputs(f, tok, n - n_need, n, n_more, last_owner, err));
         ct_profile_step(f->profile, CARAT_STEP_OTHER);
     }
     for (int il = 0; il < c->n_layer; il++) {
         const int r0 = il < last_owner ? 0 : n - n_need;
         ct_attention(f, il, r0, n, pos);
         if (r0 == n) break; /* the last owner has written its keys and values, and nobody asks for more */
-        ct_ffn(f, il, r0, n);
+        CT_TRY(ct_ffn(f, il, r0, n, err));
         if (c->d_ple) {
             ct_profile_step(f->profile, CARAT_STEP_PLE);
             ct_ple_inject(f, il, r0, n);
@@ -76,6 +77,7 @@ void ct_forward_chunk(ct_forward *f, const int32_t *tok, int n, int pos, int n_n
         ct_tap(f, il, "out", f->x, n, d);
     }
     if (c->d_ple) ct_tap(f, -1, "ple", f->ple, n, c->n_layer * c->d_ple);
+    return 0;
 }
 
 typedef struct {

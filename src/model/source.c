@@ -40,13 +40,25 @@ const ct_tensor *ct_source_tensor(const ct_source *s, const char *name) {
     return s->gguf ? ct_gguf_tensor(s->gguf, name) : ct_safetensors_tensor(s->st, name);
 }
 
+int ct_source_n_files(const ct_source *s) { return s->gguf ? ct_gguf_n_files(s->gguf) : ct_safetensors_n_files(s->st); }
+
+const ct_mapped_file *ct_source_file(const ct_source *s, int i) {
+    return s->gguf ? ct_gguf_file(s->gguf, i) : ct_safetensors_file(s->st, i);
+}
+
+int ct_source_locate(const ct_source *s, const uint8_t *p, uint64_t *offset) {
+    int i = 0;
+    for (;; i++) {
+        const ct_mapped_file *f = ct_source_file(s, i);
+        if ((uintptr_t)p - (uintptr_t)f->data >= f->size) continue; /* p is of one of them */
+        *offset = (uint64_t)((uintptr_t)p - (uintptr_t)f->data);
+        return i;
+    }
+}
+
 uint64_t ct_source_file_bytes(const ct_source *s) {
     uint64_t n = 0;
-    if (s->gguf) {
-        for (int i = 0; i < ct_gguf_n_files(s->gguf); i++) n += ct_gguf_file(s->gguf, i)->size;
-    } else {
-        for (int i = 0; i < ct_safetensors_n_files(s->st); i++) n += ct_safetensors_file(s->st, i)->size;
-    }
+    for (int i = 0; i < ct_source_n_files(s); i++) n += ct_source_file(s, i)->size;
     return n;
 }
 

@@ -18,6 +18,10 @@ void ct_source_close(ct_source *s);
 size_t ct_source_n_tensor(const ct_source *s);
 /* All tensors lie in one array: t - ct_source_tensor_at(s, 0) is the index of t. */
 const ct_tensor *ct_source_tensor_at(const ct_source *s, size_t i);
+int ct_source_n_files(const ct_source *s);
+const ct_mapped_file *ct_source_file(const ct_source *s, int i);
+/* Which file the byte p of a tensor's data lies in, and at which offset. */
+int ct_source_locate(const ct_source *s, const uint8_t *p, uint64_t *offset);
 /* NULL when absent. */
 const ct_tensor *ct_source_tensor(const ct_source *s, const char *name);
 uint64_t ct_source_file_bytes(const ct_source *s);

@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 
-#define CT_PLAN_MAX 64
+#define CT_PLAN_MAX 96
 
 typedef struct {
     struct {

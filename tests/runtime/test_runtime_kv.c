@@ -9,7 +9,6 @@
 
 #include "runtime/kv.h"
 #include "runtime/plan.h"
-#include "runtime/tier.h"
 
 static void kv__addresses_wrap_at_the_ring(void **state) {
     (void)state;
@@ -108,18 +107,6 @@ static void plan__knows_the_total_before_it_allocates(void **state) {
     ct_plan_free(&p);
 }
 
-static void tier__counts_what_is_read(void **state) {
-    (void)state;
-    uint8_t rows[5 * 6];
-    for (int i = 0; i < 30; i++) rows[i] = (uint8_t)i;
-    ct_tier t;
-    ct_tier_init(&t, rows, 6, 5);
-    assert_int_equal(ct_tier_row(&t, 0)[0], 0);
-    assert_int_equal(ct_tier_row(&t, 4)[5], 29);
-    assert_int_equal(t.reads, 2);
-    assert_int_equal(t.read_bytes, 12);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kv__addresses_wrap_at_the_ring),
@@ -128,7 +115,6 @@ int main(void) {
         cmocka_unit_test(kv__large_stores_are_zeroed_and_whole),
         cmocka_unit_test(kv__sizes_do_not_overflow),
         cmocka_unit_test(plan__knows_the_total_before_it_allocates),
-        cmocka_unit_test(tier__counts_what_is_read),
     };
     return cmocka_run_group_tests_name("runtime kv", tests, NULL, NULL);
 }
