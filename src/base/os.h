@@ -59,13 +59,23 @@ uint64_t ct_entropy(void);
 int ct_n_cores(void);
 
 typedef struct {
-    uint64_t rss;       /* resident now, bytes: anonymous + file-backed */
-    uint64_t rss_file;  /* resident file-backed pages of this process */
-    uint64_t rss_peak;  /* high-water mark of rss */
+    uint64_t rss;          /* resident now, bytes: anonymous + file-backed */
+    uint64_t rss_anon;     /* resident anonymous pages: what cannot be dropped and read again */
+    uint64_t rss_file;     /* resident file-backed pages of this process */
+    uint64_t rss_peak;     /* high-water mark of rss */
+    uint64_t charged;      /* what the process's control group is charged with now: all its processes, their file cache */
+    uint64_t charged_peak; /* at most, since the group was made */
 } ct_mem_usage;
 /* Zeroes where the OS does not tell. */
 ct_mem_usage ct_memory_usage(void);
-/* Bytes free for this process: min(available memory, cgroup limit - usage). 0 = unknown. */
+/* Bytes free for this process: the smallest of the system's available memory and, for its control group and every one above
+ * it, limit - (charge - file cache). File cache counts as free because it is given back on demand; that of files this
+ * process maps is among it, so what is needed of them must fit in here too. 0 = unknown. */
 uint64_t ct_memory_available(void);
+/* Smallest memory limit of the control group and all above it. 0 = none. */
+uint64_t ct_memory_limit(void);
+/* Take the pages of a file out of the system's cache, so that the next read comes from the disk. Returns the bytes that stay
+ * because another process has them mapped, or that cannot be told apart; 0 on any failure. Only a hint. */
+uint64_t ct_file_evict(const char *path);
 
 #endif

@@ -23,6 +23,12 @@ ct_mem_usage ct_memory_usage(void) {
 }
 
 uint64_t ct_memory_available(void) { return 0; }
+uint64_t ct_memory_limit(void) { return 0; }
+
+uint64_t ct_file_evict(const char *path) {
+    (void)path;
+    return 0;
+}
 #else
 typedef int ct_os_darwin_is_empty; /* C11 forbids an empty translation unit */
 #endif

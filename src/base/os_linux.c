@@ -1,25 +1,21 @@
-/* What only Linux tells: cores under affinity and cgroup quota, resident pages, memory left under a limit. */
+/* What only Linux tells: cores under affinity and cgroup quota, resident pages, memory left under a limit
+ * (group.h), what of a file is cached. */
 #ifdef __linux__
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
 #include "base/os.h"
 
-#include <inttypes.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-/* First line of a small file; false when it cannot be read. */
-static bool read_line(const char *path, char *buf, size_t size) {
-    FILE *f = fopen(path, "re");
-    if (!f) return false;
-    const bool ok = fgets(buf, (int)size, f) != NULL;
-    fclose(f);
-    return ok;
-}
+#include "base/group.h"
 
 /* Value in bytes of "Key:   123 kB" in a /proc file; 0 when absent. */
 static uint64_t read_kb(const char *path, const char *key) {
@@ -38,92 +34,63 @@ static uint64_t read_kb(const char *path, const char *key) {
     return v;
 }
 
-/* Path of this process's cgroup for a v1 controller, or the v2 one when controller is "". */
-static bool cgroup_path(const char *controller, char *out, size_t size) {
-    FILE *f = fopen("/proc/self/cgroup", "re");
-    if (!f) return false;
-    char line[1024];
-    bool found = false;
-    while (!found && fgets(line, sizeof line, f)) {
-        line[strcspn(line, "\n")] = 0;
-        char *c1 = strchr(line, ':');
-        char *c2 = c1 ? strchr(c1 + 1, ':') : NULL;
-        if (!c2) continue;
-        *c2 = 0;
-        const char *list = c1 + 1;
-        if (controller[0] == 0) {
-            found = list[0] == 0;
-        } else {
-            for (const char *p = list; !found && p; p = strchr(p, ','), p = p ? p + 1 : NULL) {
-                const size_t n = strcspn(p, ",");
-                found = n == strlen(controller) && strncmp(p, controller, n) == 0;
-            }
-        }
-        if (found) snprintf(out, size, "%s", strcmp(c2 + 1, "/") == 0 ? "" : c2 + 1);
-    }
-    fclose(f);
-    return found;
-}
-
-/* Smallest value of `file` from the process's cgroup up to the root: every ancestor limits. UINT64_MAX = none. */
-static uint64_t cgroup_min(const char *mount, const char *controller, const char *file, uint64_t *usage,
-                           const char *usage_file) {
-    char group[768], path[1024], line[128];
-    uint64_t best = UINT64_MAX;
-    if (!cgroup_path(controller, group, sizeof group)) return best;
-    for (;;) {
-        snprintf(path, sizeof path, "%s%s/%s", mount, group, file);
-        if (read_line(path, line, sizeof line) && strncmp(line, "max", 3) != 0) {
-            const uint64_t v = strtoull(line, NULL, 10);
-            if (v < best && v < (UINT64_C(1) << 60)) {
-                best = v;
-                snprintf(path, sizeof path, "%s%s/%s", mount, group, usage_file);
-                *usage = read_line(path, line, sizeof line) ? strtoull(line, NULL, 10) : 0;
-            }
-        }
-        char *slash = strrchr(group, '/');
-        if (!slash) break;
-        *slash = 0;
-    }
-    return best;
-}
-
 int ct_n_cores(void) {
     cpu_set_t set;
     /* The call fails where the kernel's mask is larger than cpu_set_t (more than 1024 processors). */
     int n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : (int)sysconf(_SC_NPROCESSORS_ONLN);
-    char group[768], path[1024], line[128];
-    if (cgroup_path("", group, sizeof group)) {
-        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-        uint64_t quota, period;
-        if (read_line(path, line, sizeof line) && sscanf(line, "%" SCNu64 " %" SCNu64, &quota, &period) == 2 && period) {
-            const int by_quota = (int)((quota + period - 1) / period);
-            if (by_quota >= 1 && by_quota < n) n = by_quota;
-        }
-    }
+    const int by_quota = ct_group_n_cpu("");
+    if (by_quota && by_quota < n) n = by_quota;
     return n < 1 ? 1 : n;
 }
 
 ct_mem_usage ct_memory_usage(void) {
     ct_mem_usage u = {0};
     u.rss = read_kb("/proc/self/status", "VmRSS");
+    u.rss_anon = read_kb("/proc/self/status", "RssAnon");
     u.rss_file = read_kb("/proc/self/status", "RssFile");
     u.rss_peak = read_kb("/proc/self/status", "VmHWM");
+    const ct_group_memory g = ct_group_memory_get("");
+    u.charged = g.charged;
+    u.charged_peak = g.charged_peak;
     return u;
 }
 
-uint64_t ct_memory_available(void) {
-    uint64_t free_bytes = read_kb("/proc/meminfo", "MemAvailable");
-    uint64_t usage = 0;
-    uint64_t limit = cgroup_min("/sys/fs/cgroup", "", "memory.max", &usage, "memory.current");
-    if (limit == UINT64_MAX) {
-        limit = cgroup_min("/sys/fs/cgroup/memory", "memory", "memory.limit_in_bytes", &usage, "memory.usage_in_bytes");
+uint64_t ct_memory_available(void) { return ct_group_available(""); }
+
+uint64_t ct_memory_limit(void) {
+    const uint64_t limit = ct_group_memory_get("").limit;
+    return limit == UINT64_MAX ? 0 : limit;
+}
+
+/* Pages of the mapping that the cache holds. A page at a time would be a call each; a mebibyte is not. */
+static uint64_t count_cached(void *map, uint64_t size) {
+    unsigned char seen[256];
+    const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), run = page * sizeof seen;
+    uint64_t n = 0;
+    for (uint64_t at = 0; at < size; at += run) {
+        const uint64_t len = size - at < run ? size - at : run;
+        if (mincore((char *)map + at, (size_t)len, seen) != 0) return 0;
+        for (uint64_t i = 0; i * page < len; i++) n += seen[i] & 1;
     }
-    if (limit != UINT64_MAX) {
-        const uint64_t left = limit > usage ? limit - usage : 0;
-        if (left < free_bytes) free_bytes = left;
+    return n * page;
+}
+
+uint64_t ct_file_evict(const char *path) {
+    struct stat st;
+    uint64_t left = 0;
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return 0;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+        (void)fdatasync(fd); /* what is not written yet cannot be dropped */
+        (void)posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        void *map = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+        if (map != MAP_FAILED) {
+            left = count_cached(map, (uint64_t)st.st_size);
+            munmap(map, (size_t)st.st_size);
+        }
     }
-    return free_bytes;
+    close(fd);
+    return left;
 }
 #else
 typedef int ct_os_linux_is_empty; /* C11 forbids an empty translation unit */
