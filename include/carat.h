@@ -360,7 +360,7 @@ typedef struct {
     carat_place ple;         /* AUTO: the model has no per-layer embeddings */
     uint64_t ple_cache_bytes;
     uint64_t ple_reads;      /* rows looked up */
-    uint64_t ple_hits;       /* of these, streamed ones that were there or on their way */
+    uint64_t ple_hits;       /* of these, streamed ones that an earlier token had brought */
     uint64_t ple_disk_reads, ple_read_bytes; /* reads from disk, and the bytes of them */
     double ple_stall_ms;     /* waited for rows, page faults of mapped ones included */
     carat_latency ple_lookup; /* of single rows: until it was there, once it was needed */

@@ -4,7 +4,7 @@
 
 #include <math.h>
 
-#include "carat.h"
+#include "base/status.h"
 
 enum { CT_LATENCY_BUCKETS = 256 }; /* 1/16 microsecond to four minutes */
 

@@ -103,7 +103,7 @@ static void sort(int32_t *x, int n) {
 static void start(ct_tier *t, int slot, int32_t row, uint64_t used, bool urgent) {
     ct_tier_slot *s = &t->slot[slot];
     if (s->row >= 0) t->slot_of[s->row] = 0;
-    *s = (ct_tier_slot){.tier = t, .row = row, .state = READING, .used = used, .asked_ms = ct_now_ms()};
+    *s = (ct_tier_slot){.tier = t, .row = row, .state = READING, .used = used, .born = used, .asked_ms = ct_now_ms()};
     s->job.fn = read_row;
     t->slot_of[row] = (uint16_t)(slot + 1);
     t->n_reading++;
@@ -166,7 +166,6 @@ static int rows_streamed(ct_tier *t, const int32_t *row, int n, const uint8_t **
     pthread_mutex_lock(&t->lock);
     t->turn++;
     t->n_ahead = 0;
-    for (int i = 0; i < n; i++) t->hits += t->slot_of[row[i]] != 0;
     start_missing(t, row, n, t->turn, true);
     for (int i = 0; i < n && !rc; i++) {
         ct_tier_slot *s = wait_row(t, row[i]);
@@ -174,6 +173,7 @@ static int rows_streamed(ct_tier *t, const int32_t *row, int n, const uint8_t **
             rc = CT_FAIL(err, CARAT_EIO, "%s", t->err.msg);
         } else {
             s->used = t->turn;
+            t->hits += s->born < t->turn;
             out[i] = t->memory + (size_t)(s - t->slot) * t->src.row_bytes;
         }
     }

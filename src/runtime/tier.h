@@ -32,6 +32,7 @@ typedef struct {
     int32_t row;       /* -1: empty */
     uint8_t state;
     uint64_t used;     /* turn of ct_tier_rows that last asked for it */
+    uint64_t born;     /* turn that it was read for */
     double asked_ms;
 } ct_tier_slot;
 
@@ -48,7 +49,7 @@ struct ct_tier {
     pthread_mutex_t lock;  /* over state, n_reading, err and read times, which readers write */
     pthread_cond_t done;
     carat_error err;       /* of the row that failed last */
-    uint64_t reads, hits;  /* rows asked for, and of these in memory (or on their way) already */
+    uint64_t reads, hits;  /* rows asked for, and of these kept from an earlier turn */
     uint64_t disk_reads, disk_bytes;
     double stall_ms;       /* waited for rows */
     ct_latency lookup;     /* of single rows: time until it was there, once it was needed */

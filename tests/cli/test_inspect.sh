@@ -37,18 +37,18 @@ done
 
 # Memory: what inspect says is what run uses.
 carat inspect "$MODEL" -c 500 --json
-kv=$(json memory.kv_bytes)
+kv=$(json memory.plan.kv_bytes)
 carat run "$MODEL" -p x -n 1 -c 500 --json
 check "KV bytes of run" equal "$(json memory.kv_bytes)" "$kv"
 carat inspect "$MODEL" -c 20000 --json
-a=$(json memory.kv_bytes) slope=$(json memory.kv_bytes_per_token)
+a=$(json memory.plan.kv_bytes) slope=$(json memory.kv_bytes_per_token)
 carat inspect "$MODEL" -c 20992 --json
-check "KV bytes a token" equal $(($(json memory.kv_bytes) - a)) $((slope * 992)) # whole tiles of 16 slots
+check "KV bytes a token" equal $(($(json memory.plan.kv_bytes) - a)) $((slope * 992)) # whole tiles of 16 slots
 
 carat inspect "$MODEL" --ram 1G
 check "fits" out_has "fits"
 carat inspect "$MODEL" --ram 100K --json
-check "does not fit" equal "$(json memory.fits)" false
+check "does not fit" equal "$(json memory.plan.fits)" false
 carat inspect "$MODEL" --tensors
 check "tensors in text" out_has "embed_tokens_per_layer"
 check "GGUF files were inspected too" test -e "$TMP/e2b.gguf"

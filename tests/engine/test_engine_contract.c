@@ -226,7 +226,7 @@ static void calls__accept_no_error(void **state) {
     assert_int_equal(carat_model_open(&m, path_e, &mo, NULL), CARAT_EINVAL);
     assert_null(m);
     m = open_model(path_moe); /* has no vocabulary */
-    uint64_t kv, scratch;
+    carat_plan plan;
     size_t n;
     char *text = NULL;
     carat_detok *d = NULL;
@@ -239,7 +239,7 @@ static void calls__accept_no_error(void **state) {
     o[6].kv = (carat_kv_type)7, o[7].lookup = (carat_lookup)3, o[8].lookup = CARAT_LOOKUP_AUTO, o[8].n_lookup = 256;
     for (int i = 0; i < N_BAD; i++) {
         assert_int_equal(carat_session_new(&s, m, &o[i], NULL), CARAT_EINVAL);
-        assert_int_equal(carat_session_estimate(m, &o[i], &kv, &scratch, NULL), CARAT_EINVAL);
+        assert_int_equal(carat_plan_make(&plan, m, &o[i], NULL), CARAT_EINVAL);
         assert_null(s);
     }
     assert_int_equal(carat_tokenize(m, "a", 1, 0, NULL, 0, &n, NULL), CARAT_EUNSUPPORTED);
@@ -321,14 +321,14 @@ static void estimate__is_what_a_session_holds(void **state) {
         carat_model *m = open_model(moe ? path_moe : path_e);
         carat_session_opts o = carat_session_opts_default();
         o.n_ctx = 40, o.n_chunk = 7, o.n_logits = 3, o.n_threads = 2, o.lookup = moe ? CARAT_LOOKUP_OFF : CARAT_LOOKUP_AUTO;
-        uint64_t kv, scratch;
-        assert_int_equal(carat_session_estimate(m, &o, &kv, &scratch, NULL), 0);
+        carat_plan plan;
+        assert_int_equal(carat_plan_make(&plan, m, &o, NULL), 0);
         carat_session *s = NULL;
         assert_int_equal(carat_session_new(&s, m, &o, NULL), 0);
         carat_session_stats st;
         carat_session_get_stats(s, &st);
-        assert_int_equal(st.kv_bytes, kv);
-        assert_int_equal(st.scratch_bytes, scratch);
+        assert_int_equal(st.kv_bytes, plan.kv_bytes);
+        assert_int_equal(st.scratch_bytes, plan.scratch_bytes);
         assert_int_equal(carat_session_n_ctx(s), 40);
         carat_session_free(&s);
         carat_model_close(&m);

@@ -34,7 +34,9 @@ static float *logits_of(const char *path, const char *cpu, size_t *n, uint64_t *
     int32_t tok[N_TOK];
     for (int i = 0; i < N_TOK; i++) tok[i] = (7 + 37 * i) % info.n_vocab;
     *n = (size_t)N_TOK * (size_t)info.n_vocab;
-    *packed = info.packed_bytes;
+    carat_plan plan;
+    if (carat_plan_make(&plan, m, &so, &err)) fail_msg("%s", err.msg);
+    *packed = plan.resident_bytes;
     float *out = calloc(*n, sizeof *out);
     oracle_logits(m, &so, tok, N_TOK, out);
     carat_model_close(&m);

@@ -199,9 +199,9 @@ static void sync__goes_back_as_far_as_n_rewind_says(void **state) {
     carat_session_get_stats(plain, &a);
     carat_session_get_stats(far_back, &b);
     assert_true(b.kv_bytes > a.kv_bytes);
-    uint64_t kv, scratch;
-    assert_int_equal(carat_session_estimate(c.model, &o, &kv, &scratch, &err), 0);
-    assert_int_equal(kv, b.kv_bytes);
+    carat_plan plan;
+    assert_int_equal(carat_plan_make(&plan, c.model, &o, &err), 0);
+    assert_int_equal(plan.kv_bytes, b.kv_bytes);
     o.n_rewind = -1;
     carat_session *none = NULL;
     assert_int_equal(carat_session_new(&none, c.model, &o, &err), CARAT_EINVAL);

@@ -38,8 +38,8 @@ static carat_session_opts small_opts(void) {
 static bool has_kv(const oracle_case *o, carat_kv_type kv) {
     carat_session_opts opts = small_opts();
     opts.kv = kv;
-    uint64_t bytes, scratch;
-    const int rc = carat_session_estimate(o->model, &opts, &bytes, &scratch, NULL);
+    carat_plan plan;
+    const int rc = carat_plan_make(&plan, o->model, &opts, NULL);
     assert_true(rc == 0 || (rc == CARAT_EUNSUPPORTED && kv == CARAT_KV_Q8_0));
     return rc == 0;
 }
@@ -224,21 +224,21 @@ static void sliding_layers__hold_a_ring(void **state) {
     carat_session_opts a = carat_session_opts_default(), b = a;
     a.n_chunk = b.n_chunk = 16;
     a.n_ctx = 1008, b.n_ctx = 2016; /* whole tiles */
-    uint64_t kv_a, kv_b, scratch;
+    carat_plan plan_a, plan_b;
     carat_error err = {0};
-    assert_int_equal(carat_session_estimate(o.model, &a, &kv_a, &scratch, &err), 0);
-    assert_int_equal(carat_session_estimate(o.model, &b, &kv_b, &scratch, &err), 0);
+    assert_int_equal(carat_plan_make(&plan_a, o.model, &a, &err), 0);
+    assert_int_equal(carat_plan_make(&plan_b, o.model, &b, &err), 0);
     /* e2b (oracle/README.md): one full owner with 1 KV head of 64; f16 K and V = 256 bytes a token. */
-    assert_int_equal(kv_b - kv_a, 1008 * 256);
+    assert_int_equal(plan_b.kv_bytes - plan_a.kv_bytes, 1008 * 256);
     a.kv = b.kv = CARAT_KV_Q8_0; /* two blocks a head, 34 bytes each */
-    assert_int_equal(carat_session_estimate(o.model, &a, &kv_a, &scratch, &err), 0);
-    assert_int_equal(carat_session_estimate(o.model, &b, &kv_b, &scratch, &err), 0);
-    assert_int_equal(kv_b - kv_a, 1008 * 2 * 2 * 34);
+    assert_int_equal(carat_plan_make(&plan_a, o.model, &a, &err), 0);
+    assert_int_equal(carat_plan_make(&plan_b, o.model, &b, &err), 0);
+    assert_int_equal(plan_b.kv_bytes - plan_a.kv_bytes, 1008 * 2 * 2 * 34);
     carat_session *s = NULL;
     assert_int_equal(carat_session_new(&s, o.model, &a, &err), 0);
     carat_session_stats st;
     carat_session_get_stats(s, &st);
-    assert_int_equal(st.kv_bytes, kv_a);
+    assert_int_equal(st.kv_bytes, plan_a.kv_bytes);
     carat_session_free(&s);
     oracle_close(&o);
 }
