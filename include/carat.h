@@ -465,6 +465,10 @@ CARAT_API double carat_probe_dot(carat_probe *p, double ms);
 CARAT_API void carat_probe_get_info(const carat_probe *p, carat_probe_info *out);
 CARAT_API void carat_probe_free(carat_probe **p);
 
+/* Bytes a second that the disk gives, at the size and number of the reads that streamed experts make; takes about ms
+ * milliseconds, and 16 MiB. Of a model that has a session. EUNSUPPORTED where no experts are streamed; EIO, ENOMEM. */
+CARAT_API int carat_model_probe_disk(const carat_model *m, double ms, double *bytes_s, carat_error *err);
+
 /* ---- sampling ----------------------------------------------------------------------------------------- */
 
 typedef struct carat_sampler carat_sampler;

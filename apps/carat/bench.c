@@ -22,6 +22,7 @@ enum { MAX_DEPTH = 64, WARM_PROMPT = 256, WARM_GEN = 8, SEED = 1 };
 #define PROBE_READ_MS 30.0
 #define PROBE_DOT_MS 10.0
 #define BUFFER_MOST (UINT64_C(512) << 20)
+#define PROBE_DISK_MS 300.0
 #define BUFFER_LEAST (UINT64_C(32) << 20)
 
 #define AT(field) offsetof(bench_args, field)
@@ -164,16 +165,46 @@ static int decode(bencher *t, int32_t depth, int32_t n) {
     return CLI_DONE;
 }
 
+static bench_traffic traffic_of(const bench_state *b, bool is_decode) {
+    carat_session_stats st;
+    carat_session_get_stats(b->s, &st);
+    return (bench_traffic){is_decode ? st.expert_decode : st.expert_prefill, st.ple_reads, st.ple_hits, st.ple_disk_reads,
+                           st.ple_read_bytes, st.ple_stall_ms};
+}
+
+/* sum += after - before; returns the bytes that experts took. */
+static uint64_t add_traffic(bench_traffic *sum, const bench_traffic *before, const bench_traffic *after) {
+    sum->experts.hits += after->experts.hits - before->experts.hits;
+    sum->experts.misses += after->experts.misses - before->experts.misses;
+    sum->experts.hinted += after->experts.hinted - before->experts.hinted;
+    sum->experts.hint_hits += after->experts.hint_hits - before->experts.hint_hits;
+    sum->experts.read_bytes += after->experts.read_bytes - before->experts.read_bytes;
+    sum->experts.stall_ms += after->experts.stall_ms - before->experts.stall_ms;
+    sum->ple_reads += after->ple_reads - before->ple_reads;
+    sum->ple_hits += after->ple_hits - before->ple_hits;
+    sum->ple_disk_reads += after->ple_disk_reads - before->ple_disk_reads;
+    sum->ple_bytes += after->ple_bytes - before->ple_bytes;
+    sum->ple_stall_ms += after->ple_stall_ms - before->ple_stall_ms;
+    return after->experts.read_bytes - before->experts.read_bytes;
+}
+
 static int run_test(bencher *t, bench_test *test, int i) {
     bench_state *b = t->b;
     bench_rep *rep = &test->rep[i];
+    carat_error err;
     draw(t, test->depth, test->n);
+    if (b->plan.experts == CARAT_PLACE_STREAMED && carat_model_probe_disk(b->m, PROBE_DISK_MS, &rep->disk, &err)) {
+        return cli_fail_err("bench", &err);
+    }
+    const bench_traffic before = traffic_of(b, test->decode);
     rep->read = carat_probe_read(b->probe, PROBE_READ_MS);
     rep->dot = carat_probe_dot(b->probe, PROBE_DOT_MS);
     if (b->args->profile) carat_session_profile_start(b->s);
     const double start = ct_now_ms();
     const int status = test->decode ? decode(t, test->depth, test->n) : prefill(t, test->depth, test->n);
     rep->ms = ct_now_ms() - start;
+    const bench_traffic after = traffic_of(b, test->decode);
+    rep->disk_bytes = add_traffic(&test->traffic, &before, &after);
     if (b->args->profile) {
         carat_profile p;
         carat_session_profile_stop(b->s);
@@ -215,6 +246,13 @@ static void conclude_test(bench_test *t, int n_rep, double *scratch) {
     t->read = bench_spread_of(scratch, n_rep, scratch + n_rep);
     for (int i = 0; i < n_rep; i++) scratch[i] = t->rep[i].dot;
     t->dot = bench_spread_of(scratch, n_rep, scratch + n_rep);
+    for (int i = 0; i < n_rep; i++) scratch[i] = t->rep[i].disk;
+    t->disk = bench_spread_of(scratch, n_rep, scratch + n_rep);
+    for (int i = 0; i < n_rep; i++) {
+        const bench_rep *r = &t->rep[i];
+        scratch[i] = r->disk > 0.0 ? 1e3 * (double)r->disk_bytes / r->disk / r->ms : 0.0;
+    }
+    t->disk_share = bench_spread_of(scratch, n_rep, scratch + n_rep);
     const double read_s = (double)t->work.total_bytes / t->read.median, dot_s = (double)t->work.total_macs / t->dot.median;
     t->limit_is_read = read_s >= dot_s;
     t->limit = t->n / (t->limit_is_read ? read_s : dot_s);
@@ -245,25 +283,23 @@ static int add_test(bench_state *b, bool is_decode, int32_t depth, int32_t n) {
     return carat_session_count_work(b->s, depth, n, is_decode, &t->work, &err) ? cli_fail_err("bench", &err) : CLI_DONE;
 }
 
-/* A buffer that leaves the model its room. used: bytes that model and session need. */
-static int open_probe(bench_state *b, uint64_t used) {
-    const bench_args *a = b->args;
+/* A buffer that leaves the model its room; under --ram it is an eighth of it, which the model does not get. */
+static uint64_t buffer_bytes(const bench_args *a) {
     uint64_t bytes = a->buffer ? a->buffer : BUFFER_MOST;
-    uint64_t left = ct_memory_available() / 2; /* mapped weights count as available, and are to stay */
-    if (a->common.ram) left = a->common.ram > used ? a->common.ram - used : 0;
+    const uint64_t left = a->common.ram ? a->common.ram / 8 : ct_memory_available() / 2; /* mapped weights are to stay */
     if (!a->buffer && left && left < bytes) bytes = left > BUFFER_LEAST ? left : BUFFER_LEAST;
-    if (a->common.ram && bytes > left) {
-        cli_text need, limit;
-        return cli_fail(CLI_FAILED, "bench", "--ram %s: model and context leave no room for the %s that are read to measure "
-                        "bandwidth: give --ram %.0fM or more, or a smaller --buffer", cli_size_text(limit, a->common.ram),
-                        cli_size_text(need, bytes), (double)((used + bytes + (1 << 20) - 1) >> 20));
-    }
+    return bytes;
+}
+
+static int open_probe(bench_state *b) {
+    const bench_args *a = b->args;
+    const uint64_t bytes = buffer_bytes(a);
     carat_error err;
     return carat_probe_new(&b->probe, a->common.n_threads, bytes, &err) ? cli_fail_err("bench", &err) : CLI_DONE;
 }
 
 static int measure_machine(bench_state *b) {
-    int status = open_probe(b, 0);
+    int status = open_probe(b);
     if (!status) status = add_test(b, false, 0, 0);
     for (int i = 0; i < b->args->n_rep && !status; i++) {
         bench_rep *rep = &b->test[0].rep[i];
@@ -277,8 +313,15 @@ static int measure_machine(bench_state *b) {
 static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     const bench_args *a = b->args;
     char buf[PATH_MAX];
-    const char *path = cli_model_path(&a->common, buf, sizeof buf);
-    int status = path ? cli_model_open(&b->m, &a->common, path, false) : CLI_FAILED;
+    cli_common common = a->common;
+    if (common.ram && common.ram <= buffer_bytes(a)) {
+        cli_text need, limit;
+        return cli_fail(CLI_FAILED, "bench", "--ram %s: leaves no room beside the %s that are read to measure bandwidth: give more, or "
+                        "a smaller --buffer", cli_size_text(limit, common.ram), cli_size_text(need, buffer_bytes(a)));
+    }
+    if (common.ram) common.ram -= buffer_bytes(a);
+    const char *path = cli_model_path(&common, buf, sizeof buf);
+    int status = path ? cli_model_open(&b->m, &common, path, false) : CLI_FAILED;
     if (status) return status;
     carat_model_info info;
     carat_model_get_info(b->m, &info);
@@ -294,16 +337,15 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     o.all_rows = a->all_layers;
     o.progress = on_progress;
     o.progress_ud = t;
-    status = cli_session_open(&b->s, b->m, &a->common, &o);
+    status = cli_session_open(&b->s, b->m, &common, &o);
     if (status) return status;
     carat_error err;
-    carat_plan plan;
-    if (carat_plan_make(&plan, b->m, &o, &err)) return cli_fail_err("bench", &err);
+    if (carat_plan_make(&b->plan, b->m, &o, &err)) return cli_fail_err("bench", &err);
     carat_sampler_opts so = carat_sampler_opts_default();
     so.temp = 0.0f;
     if (carat_sampler_new(&t->sm, info.n_vocab, &so, &err)) return cli_fail_err("bench", &err);
     t->tok = ct_alloc_array((size_t)(max_depth + n_most), sizeof *t->tok);
-    return t->tok ? open_probe(b, plan.total_bytes) : cli_fail(CLI_FAILED, "bench", "out of memory");
+    return t->tok ? open_probe(b) : cli_fail(CLI_FAILED, "bench", "out of memory");
 }
 
 static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {

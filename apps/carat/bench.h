@@ -17,8 +17,17 @@ typedef struct {
 /* One repetition: the machine's limits, and right after them the test. */
 typedef struct {
     double read, dot; /* bytes and multiply-adds a second; B and P */
+    double disk;      /* bytes a second; D; 0 where no experts are streamed */
     double ms;        /* of all tokens of the test; 0 with --machine */
+    uint64_t disk_bytes; /* read for experts */
 } bench_rep;
+
+/* What came from disk in a test, summed over its repetitions. */
+typedef struct {
+    carat_expert_stats experts;
+    uint64_t ple_reads, ple_hits, ple_disk_reads, ple_bytes;
+    double ple_stall_ms;
+} bench_traffic;
 
 typedef struct {
     double median, min, max, q1, q3;
@@ -31,7 +40,9 @@ typedef struct {
     carat_work work;           /* of one repetition */
     carat_profile profile;     /* summed over the repetitions, where asked for */
     /* From the repetitions. */
-    bench_spread tok_s, read, dot;
+    bench_spread tok_s, read, dot, disk;
+    bench_traffic traffic;
+    bench_spread disk_share;   /* of the time that the bytes read take at D, in each repetition */
     double limit;              /* tokens a second at B and P, whichever takes longer */
     bool limit_is_read;
     double share;              /* tok_s.median / limit */
@@ -45,6 +56,7 @@ typedef struct {
     bench_test *test;
     int n_test;
     bench_spread read, dot;    /* over all repetitions */
+    carat_plan plan;
 } bench_state;
 
 bench_spread bench_spread_of(const double *x, int n, double *scratch);

@@ -2,7 +2,9 @@
 #include <string.h>
 
 #include "bench.h"
+#include "base/os.h"
 #include "json_out.h"
+#include "plan_text.h"
 #include "term.h"
 
 static const char *test_name(const bench_test *t) { return t->decode ? "decode" : "prefill"; }
@@ -103,6 +105,32 @@ static cli_json *steps_json(const bench_state *b, const bench_test *t) {
     return a;
 }
 
+static cli_json *traffic_json(const bench_test *t, int n_rep) {
+    cli_json *o = cli_json_object();
+    const bench_traffic *x = &t->traffic;
+    const double n = (double)t->n * n_rep;
+    cli_json_put(o, "disk_bytes_s", spread_json(&t->disk));
+    cli_json_put_int(o, "hits", (int64_t)x->experts.hits);
+    cli_json_put_int(o, "misses", (int64_t)x->experts.misses);
+    cli_json_put_int(o, "read_ahead", (int64_t)x->experts.hinted);
+    cli_json_put_int(o, "read_ahead_used", (int64_t)x->experts.hint_hits);
+    cli_json_put_real(o, "bytes_token", (double)x->experts.read_bytes / n);
+    cli_json_put_real(o, "stall_ms_token", x->experts.stall_ms / n);
+    cli_json_put(o, "disk_share", spread_json(&t->disk_share));
+    return o;
+}
+
+static cli_json *ple_json(const bench_test *t, int n_rep) {
+    cli_json *o = cli_json_object();
+    const bench_traffic *x = &t->traffic;
+    cli_json_put_int(o, "reads", (int64_t)x->ple_reads);
+    cli_json_put_int(o, "hits", (int64_t)x->ple_hits);
+    cli_json_put_int(o, "disk_reads", (int64_t)x->ple_disk_reads);
+    cli_json_put_bytes(o, "read_bytes", x->ple_bytes);
+    cli_json_put_real(o, "stall_ms_token", x->ple_stall_ms / ((double)t->n * n_rep));
+    return o;
+}
+
 static cli_json *test_json(const bench_state *b, const bench_test *t) {
     cli_json *o = cli_json_object();
     cli_json_put_str(o, "test", test_name(t));
@@ -117,6 +145,8 @@ static cli_json *test_json(const bench_state *b, const bench_test *t) {
     cli_json_put_real(o, "limit_tok_s", t->limit);
     cli_json_put_real(o, "share", t->share);
     cli_json_put(o, "reps", reps_json(t, b->args->n_rep));
+    if (b->plan.experts == CARAT_PLACE_STREAMED) cli_json_put(o, "experts", traffic_json(t, b->args->n_rep));
+    if (b->plan.ple != CARAT_PLACE_AUTO) cli_json_put(o, "ple", ple_json(t, b->args->n_rep));
     if (b->args->profile) cli_json_put(o, "profile", steps_json(b, t));
     return o;
 }
@@ -138,6 +168,8 @@ static int print_json(const bench_state *b) {
         cli_json_put_bool(o, "all_layers", b->args->all_layers);
         cli_json_put_bytes(o, "kv_bytes", st.kv_bytes);
         cli_json_put_bytes(o, "scratch_bytes", st.scratch_bytes);
+        cli_json_put(o, "plan", cli_plan_json(&b->plan));
+        cli_json_put_bytes(o, "peak_rss_bytes", ct_memory_usage().rss_peak);
     }
     cli_json_put_int(o, "reps", b->args->n_rep);
     cli_json *machine = machine_json(b);
@@ -221,6 +253,27 @@ static void print_tests(const bench_state *b) {
     cli_table_print(t, false);
 }
 
+/* Experts that came from disk, beside what the disk gives. */
+static void print_traffic(const bench_state *b) {
+    cli_table *t = cli_table_new("lrrrrrr");
+    cli_table_row(t, "experts from disk", "hits", "read a token", "waited a token", "D", "[least..most]", "share of D");
+    cli_table_line(t);
+    for (int i = 0; i < b->n_test; i++) {
+        const bench_test *x = &b->test[i];
+        const double n = (double)x->n * b->args->n_rep, used = (double)(x->traffic.experts.hits + x->traffic.experts.misses);
+        cli_text hits, bytes, ms, disk, range, share, name;
+        char range_of[48];
+        (void)snprintf(name, sizeof name, "%s at %d", test_name(x), (int)x->depth);
+        (void)snprintf(disk, sizeof disk, "%.2f GB/s", x->disk.median / 1e9);
+        (void)snprintf(range_of, sizeof range_of, "[%s]", range_text(range, x->disk.min / 1e9, x->disk.max / 1e9));
+        cli_table_row(t, name, share_text(hits, used > 0.0 ? (double)x->traffic.experts.hits / used : 0.0),
+                      cli_size_text(bytes, (uint64_t)((double)x->traffic.experts.read_bytes / n)),
+                      cli_time_text(ms, x->traffic.experts.stall_ms / n), disk, range_of, share_text(share, x->disk_share.median));
+    }
+    cli_table_print(t, false);
+    cli_printf("\n");
+}
+
 static void print_work(const bench_state *b) {
     cli_table *t = cli_table_new("lrrr");
     cli_table_row(t, "needed for a token", "depth", "read", "multiply-adds");
@@ -274,6 +327,7 @@ int bench_print(const bench_state *b) {
         cli_printf("\n");
         print_work(b);
         cli_printf("\n");
+        if (b->plan.experts == CARAT_PLACE_STREAMED) print_traffic(b);
     }
     print_machine(b);
     for (int i = 0; i < b->n_test && b->args->profile; i++) print_profile(b, &b->test[i]);
