@@ -274,6 +274,8 @@ typedef struct {
     void *tap_ud;               /* keeps */
     carat_route_fn route;       /* may be NULL; called from the thread that calls sync, for guesses too */
     void *route_ud;             /* keeps */
+    bool route_uniform;         /* choose experts at random, all alike, instead of by the router: what a cache of them is worth
+                                 * at worst. The answer is worth nothing */
     bool route_ahead;           /* ask the next layer's router too, for `route`'s ahead: one small product more a layer */
 } carat_session_opts;
 

@@ -39,6 +39,8 @@ static const cli_opt opts[] = {
     {"--all-layers", 0, CLI_FLAG, AT(all_layers), NULL, 0, 0,
      "Run every layer for every token of a prefill, also where nobody asks for the result: what engines do that leave "
      "nothing out. The work counted is then all of it."},
+    {"--uniform-routing", 0, CLI_FLAG, AT(uniform), NULL, 0, 0,
+     "Choose experts at random, all alike, instead of by the router: what the cache of streamed experts is worth at worst."},
     {"--profile", 0, CLI_FLAG, AT(profile), NULL, 0, 0,
      "Time, bytes and multiply-adds by step. Time is that of the calling thread; \"waiting\" is what it waits for the "
      "others. Bytes and multiply-adds are counted, not measured."},
@@ -335,6 +337,7 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     carat_session_opts o = cli_session_opts(&a->common, max_depth + n_most);
     o.n_rewind = n_most;
     o.all_rows = a->all_layers;
+    o.route_uniform = a->uniform;
     o.progress = on_progress;
     o.progress_ud = t;
     status = cli_session_open(&b->s, b->m, &common, &o);

@@ -11,7 +11,7 @@ typedef struct {
     cli_list depth;          /* as given: "0", "4K", "0,1K" */
     int32_t n_rep;
     uint64_t buffer;         /* bytes that the read probe reads; 0 = choose */
-    bool machine, csv, profile, all_layers;
+    bool machine, csv, profile, all_layers, uniform;
 } bench_args;
 
 /* One repetition: the machine's limits, and right after them the test. */

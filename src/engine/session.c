@@ -120,6 +120,7 @@ int carat_session_new(carat_session **out, const carat_model *m, const carat_ses
     s->fw.tap_ud = o.tap_ud;
     s->fw.route = o.route;
     s->fw.route_ud = o.route_ud;
+    s->fw.route_uniform = o.route_uniform;
     s->fw.route_ahead = o.route && o.route_ahead;
     *out = s;
     return 0;

@@ -49,6 +49,7 @@ typedef struct ct_forward {
     void *tap_ud;
     carat_route_fn route;
     void *route_ud;
+    bool route_uniform;
     bool route_ahead;
     int pos;                   /* of the current chunk's first token, for taps */
 

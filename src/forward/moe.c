@@ -10,6 +10,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/rng.h"
 #include "forward/forward_int.h"
 #include "kernels/panel.h"
 
@@ -60,6 +61,18 @@ static void best(int32_t *index, int n_used, const float *p, int n_e) {
     }
 }
 
+/* As many different experts at random, for measuring: another choice every time, and the same in every run. */
+static void draw(int32_t *index, int n_used, int n_e, uint64_t seed) {
+    ct_rng rng;
+    ct_rng_seed(&rng, seed);
+    for (int m = 0; m < n_used;) {
+        index[m] = (int32_t)(ct_rng_u64(&rng) % (uint64_t)n_e);
+        bool fresh = true;
+        for (int j = 0; j < m; j++) fresh = fresh && index[j] != index[m];
+        m += fresh;
+    }
+}
+
 /* Experts of row r: weights renormalised to sum 1, then times the per-expert scale. */
 static void choose(ct_forward *f, int il, int r) {
     const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
@@ -67,6 +80,7 @@ static void choose(ct_forward *f, int il, int r) {
     int32_t *index = f->route_index + (size_t)r * (size_t)n_used;
     float *weight = f->route_weight + (size_t)r * (size_t)n_used;
     best(index, n_used, p, n_e);
+    if (f->route_uniform) draw(index, n_used, n_e, f->expert_evals);
     float sum = 0.0f;
     for (int j = 0; j < n_used; j++) sum += p[index[j]];
     for (int j = 0; j < n_used; j++) {
