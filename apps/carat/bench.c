@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/rng.h"
+#include "expert_trace.h"
 #include "open.h"
 #include "term.h"
 #include "verbs.h"
@@ -48,6 +49,20 @@ static const cli_opt opts[] = {
     {"--buffer", 0, CLI_SIZE, AT(buffer), "SIZE", 0, 0,
      "Memory that is read to measure the read bandwidth; should be many times the last cache. Default: 512M, less "
      "where memory is short."},
+    {"--trace", 0, CLI_TEXT, AT(trace), "FILE", 0, 0,
+     "Write which experts every layer chose for every token, for --replay. Each layer then asks the next one's router too, "
+     "which costs a little time."},
+    {"--replay", 0, CLI_LIST, AT(replay), "FILE", 0, 0,
+     "Measure nothing, but replay traces of routing: how experts are used, and what caches of several sizes and policies "
+     "would hit and read. Needs no model. Given several times, the traces follow one another."},
+    {"--cache-experts", 0, CLI_LIST, AT(cache_experts), "N", 0, 0,
+     "With --replay: sizes of the cache in experts of all layers, or as shares of them: 240,480 or 12.5%,50%. Default: "
+     "12.5%,25%,37.5%,50%,75%."},
+    {"--half-life", 0, CLI_LIST, AT(half_life), "TOKENS", 0, 0,
+     "With --replay: more policies of decayed frequency, with these half-lives: 16,256; 0 is least recently, inf least "
+     "frequently used."},
+    {"--token-by-token", 0, CLI_FLAG, AT(token_by_token), NULL, 0, 0,
+     "With --replay: replay prompts too as if their tokens had been decoded one by one."},
     {"--csv", 0, CLI_FLAG, AT(csv), NULL, 0, 0, "One line a test, behind a line with the names of the columns."},
 };
 
@@ -124,6 +139,7 @@ typedef struct {
     ct_rng rng;
     cli_bar bar;
     int64_t n_done, n_total; /* tokens, for the bar */
+    expert_recorder *trace;
 } bencher;
 
 static bool on_progress(void *ud, int32_t done, int32_t total) {
@@ -152,10 +168,14 @@ static int hold(bencher *t, int32_t n, int32_t expect) {
                     (int)carat_session_n_evaluated(t->b->s), (int)expect);
 }
 
-static int prefill(bencher *t, int32_t depth, int32_t n) { return hold(t, depth + n, n); }
+static int prefill(bencher *t, int32_t depth, int32_t n) {
+    expert_recorder_phase(t->trace, false);
+    return hold(t, depth + n, n);
+}
 
 /* The tokens are given, so that every run does the same; a greedy choice is made all the same, because it takes time. */
 static int decode(bencher *t, int32_t depth, int32_t n) {
+    expert_recorder_phase(t->trace, true);
     for (int32_t i = 0; i < n; i++) {
         const int status = hold(t, depth + i + 1, 1);
         if (status) return status;
@@ -222,7 +242,7 @@ static int run_depth(bencher *t, bench_test *test, int n, int32_t held, int32_t 
     int status = CLI_DONE;
     if (depth > held) {
         draw(t, held, depth - held);
-        status = hold(t, depth, depth - held);
+        status = prefill(t, held, depth - held);
     }
     if (!status && n_warm_prompt) {
         draw(t, depth, n_warm_prompt);
@@ -340,9 +360,10 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     o.route_uniform = a->uniform;
     o.progress = on_progress;
     o.progress_ud = t;
+    carat_error err;
+    if (a->trace && expert_recorder_open(&t->trace, a->trace, b->m, &o, &err)) return cli_fail_err("bench", &err);
     status = cli_session_open(&b->s, b->m, &common, &o);
     if (status) return status;
-    carat_error err;
     if (carat_plan_make(&b->plan, b->m, &o, &err)) return cli_fail_err("bench", &err);
     carat_sampler_opts so = carat_sampler_opts_default();
     so.temp = 0.0f;
@@ -369,6 +390,8 @@ static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {
         status = run_depth(&t, b->test + i * per_depth, per_depth, i ? depth[i - 1] : 0, warm_p, warm_n);
     }
     cli_bar_end(&t.bar);
+    carat_error err;
+    if (expert_recorder_close(&t.trace, &err) && !status) status = cli_fail_err("bench", &err);
     carat_sampler_free(&t.sm);
     ct_free(t.tok);
     return status;
@@ -380,6 +403,17 @@ static int check_args(const bench_args *a) {
         return cli_fail(CLI_USAGE, "bench", "--buffer: must be at least %dM, or caches are measured", (int)(BUFFER_LEAST >> 20));
     }
     if (a->machine && a->common.n_pos) return cli_fail(CLI_USAGE, "bench", "--machine: takes no MODEL");
+    if (!a->replay.n && (a->cache_experts.n || a->half_life.n || a->token_by_token)) {
+        return cli_fail(CLI_USAGE, "bench", "%s: needs --replay",
+                        a->cache_experts.n ? "--cache-experts" : a->half_life.n ? "--half-life" : "--token-by-token");
+    }
+    if (a->replay.n && a->common.n_pos) return cli_fail(CLI_USAGE, "bench", "--replay: takes no MODEL");
+    if (a->replay.n && (a->machine || a->trace || a->csv || a->profile || a->depth.n || a->all_layers)) {
+        return cli_fail(CLI_USAGE, "bench", "--replay: %s has no place beside it",
+                        a->machine ? "--machine" : a->trace ? "--trace" : a->csv ? "--csv" : a->profile ? "--profile"
+                        : a->depth.n ? "--depth" : "--all-layers");
+    }
+    if (a->machine && a->trace) return cli_fail(CLI_USAGE, "bench", "--machine: --trace has no place beside it");
     if (a->machine && (a->profile || a->depth.n || a->all_layers)) {
         return cli_fail(CLI_USAGE, "bench", "--machine: %s has no place beside it",
                         a->profile ? "--profile" : a->depth.n ? "--depth" : "--all-layers");
@@ -394,6 +428,7 @@ static int run(const void *p) {
     int32_t depth[MAX_DEPTH];
     int n_depth = 0;
     int status = check_args(a);
+    if (!status && a->replay.n) return bench_experts(a);
     if (!status) status = parse_depths(&a->depth, depth, &n_depth);
     if (!status) {
         b.test = ct_alloc_array((size_t)n_depth, 2 * sizeof *b.test);
@@ -424,7 +459,9 @@ const cli_verb cli_verb_bench = {
              "The limit: the machine's read bandwidth B (all threads read a large buffer) and its peak P of 8-bit "
              "multiply-adds (all threads do nothing else) are measured right before each repetition. Bytes and "
              "multiply-adds that a test cannot do without are counted from the model's shapes; at B and P they would take "
-             "a time, and the longer of the two gives the limit. A model that fits a cache may exceed B.",
+             "a time, and the longer of the two gives the limit. A model that fits a cache may exceed B.\n\n"
+             "--replay compares caches of experts on traces of routing that --trace of run and bench wrote. Caches begin "
+             "empty. A hit is an expert that was there when its layer asked for it, counted once a layer and chunk.",
     .opts = opts,
     .n_opts = sizeof opts / sizeof *opts,
     .args_size = sizeof(bench_args),

@@ -12,6 +12,10 @@ typedef struct {
     int32_t n_rep;
     uint64_t buffer;         /* bytes that the read probe reads; 0 = choose */
     bool machine, csv, profile, all_layers, uniform;
+    const char *trace;       /* where routing is written; NULL = nowhere */
+    cli_list replay;         /* traces of routing */
+    cli_list cache_experts, half_life; /* as given: "240", "12.5%,50%"; "64", "0,inf" */
+    bool token_by_token;
 } bench_args;
 
 /* One repetition: the machine's limits, and right after them the test. */
@@ -62,5 +66,7 @@ typedef struct {
 bench_spread bench_spread_of(const double *x, int n, double *scratch);
 /* Everything measured, in the form asked for. Returns the exit status. */
 int bench_print(const bench_state *b);
+/* --replay: caches of experts on traces of routing, measured and printed. Returns the exit status. */
+int bench_experts(const bench_args *a);
 
 #endif

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/status.h"
+#include "expert_trace.h"
 #include "json_out.h"
 #include "open.h"
 #include "term.h"
@@ -64,6 +65,8 @@ static const cli_opt opts[] = {
      "where it gains little. Default: auto."},
     {"--image", 0, CLI_LIST, AT(image), "FILE", 0, 0, "Not available yet: comes with the vision tower."},
     {"--audio", 0, CLI_LIST, AT(audio), "FILE", 0, 0, "Not available yet: comes with the audio tower."},
+    {"--trace", 0, CLI_TEXT, AT(trace), "FILE", 0, 0,
+     "Write which experts every layer chose for every token, for carat bench --replay."},
     {"--stats", 0, CLI_FLAG, AT(stats), NULL, 0, 0,
      "After the answer, tables on stderr: speed, memory, use of experts, bytes by role."},
 };
@@ -195,10 +198,11 @@ static int set_up(run_state *r, cli_bar *bar) {
     so.lookup = (carat_lookup)r->args->lookup;
     so.n_top = r->args->screen == SCREEN_OFF ? 0 : carat_sampler_n_top(&o);
     so.screen_always = r->args->screen == SCREEN_ALWAYS;
+    carat_error err;
+    if (r->args->trace && expert_recorder_open(&r->trace, r->args->trace, r->m, &so, &err)) return cli_fail_err("run", &err);
     status = cli_session_open(&r->s, r->m, &r->args->common, &so);
     if (status) return status;
 
-    carat_error err;
     carat_model_info info;
     carat_model_get_info(r->m, &info);
     if (carat_sampler_new(&r->sm, info.n_vocab, &o, &err) || carat_detok_new(&r->detok, r->m, r->args->raw, &err)) {
@@ -324,6 +328,7 @@ static int generate(run_state *r, cli_bar *bar) {
     cli_bar_end(bar);
     r->prefill_ms = ct_now_ms() - t0;
     r->first_ms = ct_now_ms();
+    expert_recorder_phase(r->trace, true);
     while (status == CLI_DONE && !r->stop) {
         status = step(r);
         if (status || r->stop) break;
@@ -386,6 +391,8 @@ static int run(const void *p) {
     carat_sampler_free(&r.sm);
     carat_session_free(&r.s);
     carat_model_close(&r.m);
+    carat_error err;
+    if (expert_recorder_close(&r.trace, &err) && !status) status = cli_fail_err("run", &err);
     ct_free(text);
     ct_free(r.tok);
     ct_free(r.answer.s);

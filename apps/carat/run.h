@@ -8,6 +8,7 @@
 typedef struct {
     cli_common common;
     const char *prompt, *file, *system;
+    const char *trace; /* where routing is written; NULL = nowhere */
     bool raw, stats;
     int32_t n_max;  /* tokens to answer with; -1 = until the model stops or the context is full */
     int32_t n_ctx;  /* 0 = what prompt and answer need */
@@ -32,6 +33,7 @@ typedef struct {
     carat_session *s;
     carat_sampler *sm;
     carat_detok *detok;
+    struct expert_recorder *trace;
     int32_t *tok;              /* prompt, then answer */
     size_t n_tok, n_prompt, cap_tok;
     bool chat;                 /* the prompt went through the chat template */

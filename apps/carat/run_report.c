@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "expert_use.h"
 #include "json_out.h"
 #include "run.h"
 #include "term.h"
@@ -11,26 +12,6 @@
 static double rate(int64_t n, double ms) { return n > 0 && ms > 0.0 ? 1000.0 * (double)n / ms : 0.0; }
 
 static int64_t n_answer(const run_state *r) { return (int64_t)(r->n_tok - r->n_prompt); }
-
-/* How a layer's choices of experts were spread. */
-typedef struct {
-    uint64_t evals;
-    int32_t used;   /* distinct experts */
-    double entropy; /* bits; log2 n_expert when even */
-} expert_use;
-
-static expert_use expert_use_of(const uint64_t *count, int32_t n_expert) {
-    expert_use u = {0};
-    for (int32_t i = 0; i < n_expert; i++) {
-        u.evals += count[i];
-        u.used += count[i] > 0;
-    }
-    for (int32_t i = 0; i < n_expert && u.evals; i++) {
-        const double p = (double)count[i] / (double)u.evals;
-        if (p > 0.0) u.entropy -= p * log2(p);
-    }
-    return u;
-}
 
 /* ---- JSON ---- */
 

@@ -7,9 +7,7 @@
 #include "base/os.h"
 #include "engine/engine_int.h"
 #include "kernels/panel.h"
-
-/* Half-life, in tokens, of what the experts' cache remembers: see docs/memory.md for the measurement. */
-#define HALF_LIFE 64.0
+#include "runtime/cache.h"
 
 /* Is the matrix of streamed experts laid out as panels when it is read? */
 static bool laid(const ct_matrix *m, const ct_kernels *k) { return !m->panels && k->matmul_panel[m->dtype]; }
@@ -39,7 +37,7 @@ static void lay_rows(const ct_expert_part *p, int64_t row0, int64_t n_row, const
 
 ct_experts_opts ct_place_experts_opts(const carat_model *m, const ct_expert_layer *layer, int n_slot) {
     return (ct_experts_opts){.layer = layer, .n_layer = m->cfg.n_layer, .n_expert = m->cfg.n_expert, .n_slot = n_slot,
-                             .lay = lay_rows, .grain = CT_PANEL_ROWS, .half_life = HALF_LIFE};
+                             .lay = lay_rows, .grain = CT_PANEL_ROWS, .half_life = CT_CACHE_HALF_LIFE};
 }
 
 ct_pack_opts ct_place_pack_opts(const carat_model *m, const carat_plan *p, const ct_forward_opts *f) {

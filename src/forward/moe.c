@@ -146,11 +146,11 @@ static int begin_wave(ct_forward *f, int il, int k, int n_row, carat_error *err)
 static void read_ahead(ct_forward *f, int il, int k, int n_row) {
     const int next = k + wave_size(f, k), n_e = f->cfg->n_expert;
     if (next < f->n_moe_list) {
-        ct_experts_hint(f->o.experts, il, f->moe_list + next, wave_size(f, next), stats_of(f, n_row));
+        ct_experts_hint(f->o.experts, il, f->moe_list + next, wave_size(f, next), true, stats_of(f, n_row));
     } else if (n_row * f->cfg->n_expert_used >= n_e && il + 1 < f->cfg->n_layer) {
         const int n = WAVE_STREAMED < n_e ? WAVE_STREAMED : n_e;
         for (int e = 0; e < n; e++) f->moe_hint[e] = e;
-        ct_experts_hint(f->o.experts, il + 1, f->moe_hint, n, stats_of(f, n_row));
+        ct_experts_hint(f->o.experts, il + 1, f->moe_hint, n, true, stats_of(f, n_row));
     }
 }
 
@@ -159,7 +159,7 @@ static void hint_next(ct_forward *f, int il, int r0, int n) {
     int m = 0;
     const int n_used = f->cfg->n_expert_used;
     for (int64_t i = (int64_t)r0 * n_used; i < (int64_t)n * n_used && m < f->cfg->n_expert; i++) f->moe_hint[m++] = f->route_next[i];
-    ct_experts_hint(f->o.experts, il + 1, f->moe_hint, m, stats_of(f, n - r0));
+    ct_experts_hint(f->o.experts, il + 1, f->moe_hint, m, false, stats_of(f, n - r0));
 }
 
 int ct_moe_choose(ct_forward *f, int il, int r0, int n, carat_error *err) {

@@ -20,6 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Tokens after which a use counts half; chosen by measurement (docs/memory.md). */
+#define CT_CACHE_HALF_LIFE 16.0
+
 typedef struct {
     int32_t n_slot, n_layer, n_expert;
     int32_t layer_now;  /* where the walk is */

@@ -12,6 +12,11 @@
 /* Bytes of one read: enough for the disk to be at its speed, few enough for all readers to share a layer's experts. */
 #define READ_BYTES ((size_t)2 << 20)
 
+/* Below this share of hits guesses cost the disk more than they save; one list in GUESS_TRY is followed all the same, to see. Its
+ * memory is GUESS_MEMORY experts. */
+#define GUESS_LEAST 0.4f
+enum { GUESS_TRY = 32, GUESS_MEMORY = 256 };
+
 enum { EMPTY = 0, READING, READY, FAILED };
 
 typedef struct {
@@ -25,7 +30,7 @@ typedef struct {
 typedef struct {
     int32_t layer, expert;
     uint8_t state;
-    bool hinted;         /* nobody has asked for it yet */
+    bool hinted, guess;  /* nobody has asked for it yet; and perhaps nobody will */
     int n_left;          /* jobs */
     int rc;
 } slot_state;
@@ -44,6 +49,8 @@ struct ct_experts {
     uint8_t *memory;          /* [n_slot, slot_bytes] */
     size_t memory_bytes;
     int n_hinting;            /* slots being read for hints */
+    float guess_worth;        /* share of guessed experts that were needed, of the last ones */
+    uint32_t n_passed;        /* guesses passed over */
     int n_reading;
     carat_error err;          /* of the read that failed last */
     _Atomic uint64_t loads;
@@ -114,6 +121,7 @@ int ct_experts_new(ct_experts **out, const ct_experts_opts *o, carat_error *err)
     ct_experts *t = *out = ct_alloc(sizeof *t);
     if (!t) return CT_FAIL(err, CARAT_ENOMEM, "expert cache: out of memory");
     t->o = *o;
+    t->guess_worth = GUESS_LEAST;
     pthread_mutex_init(&t->lock, NULL);
     pthread_cond_init(&t->changed, NULL);
     for (int p = 0; p < CT_EXPERT_PARTS; p++) {
@@ -185,6 +193,16 @@ static void let_go(ct_experts *t, int32_t slot) {
     }
 }
 
+/* The slot's last job is done. Lock held. */
+static void finish(ct_experts *t, int32_t slot) {
+    slot_state *s = &t->slot[slot];
+    s->state = s->rc ? FAILED : READY;
+    t->n_hinting -= s->hinted;
+    t->n_reading--;
+    let_go(t, slot);
+    pthread_cond_broadcast(&t->changed);
+}
+
 static void run_job(ct_io_job *job, uint8_t *buffer) {
     read_job *j = (read_job *)job; /* its first member */
     ct_experts *t = j->t;
@@ -196,13 +214,7 @@ static void run_job(ct_io_job *job, uint8_t *buffer) {
         s->rc = rc;
         t->err = err;
     }
-    if (--s->n_left == 0) {
-        s->state = s->rc ? FAILED : READY;
-        t->n_hinting -= s->hinted;
-        t->n_reading--;
-        let_go(t, j->slot);
-        pthread_cond_broadcast(&t->changed);
-    }
+    if (--s->n_left == 0) finish(t, j->slot);
     pthread_mutex_unlock(&t->lock);
 }
 
@@ -211,6 +223,7 @@ static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bo
     slot_state *s = &t->slot[slot];
     uint64_t bytes = 0;
     int n = 0;
+    if (s->guess) t->guess_worth -= t->guess_worth / GUESS_MEMORY; /* what was there was never needed */
     *s = (slot_state){.layer = layer, .expert = expert, .state = READING, .hinted = hinted};
     read_job *job = t->job + (size_t)slot * (size_t)t->jobs_per_slot;
     for (int p = 0; p < CT_EXPERT_PARTS; p++) {
@@ -221,8 +234,8 @@ static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bo
         for (int64_t at = 0; at < all; at += step) {
             job[n++] = (read_job){.io = {.fn = run_job}, .t = t, .slot = slot, .part = p, .row0 = at,
                                   .n_row = all - at < step ? all - at : step};
+            bytes += (uint64_t)job[n - 1].n_row * (part->lay ? part->row_bytes : 1);
         }
-        bytes += (uint64_t)part->n_row * part->row_bytes;
     }
     assert(n <= t->jobs_per_slot);
     s->n_left = n;
@@ -243,7 +256,8 @@ static void pin_present(ct_experts *t, ct_expert_use *u, int i) {
     ct_cache_pin(&t->cache, slot);
     u->stats->hits++;
     if (s->hinted) {
-        s->hinted = false;
+        if (s->guess) t->guess_worth += (1.0f - t->guess_worth) / GUESS_MEMORY;
+        s->hinted = s->guess = false;
         u->stats->hint_hits++;
         t->n_hinting -= s->state == READING;
     }
@@ -268,6 +282,23 @@ void ct_experts_enter(ct_experts *t, int layer, int n_tok, const int32_t *expert
     pthread_mutex_unlock(&t->lock);
 }
 
+/* Hints for the layer that has come, of experts it does not want: what no reader has begun need not be read. Lock held. */
+static void drop_hints(ct_experts *t, const ct_expert_use *u) {
+    for (int32_t slot = 0; slot < t->o.n_slot && t->n_hinting > 0; slot++) {
+        slot_state *s = &t->slot[slot];
+        if (s->state != READING || !s->guess || s->layer != u->layer) continue;
+        read_job *job = t->job + (size_t)slot * (size_t)t->jobs_per_slot;
+        for (int k = 0; k < t->jobs_per_slot && job[k].t; k++) {
+            if (!ct_io_cancel(t->o.io, &job[k].io)) continue;
+            const ct_expert_part *p = &t->o.layer[s->layer].part[job[k].part];
+            u->stats->read_bytes -= (uint64_t)job[k].n_row * (p->lay ? p->row_bytes : 1); /* counted when hinted at */
+            s->n_left--;
+            s->rc = CARAT_ECANCEL;
+        }
+        if (s->n_left == 0) finish(t, slot);
+    }
+}
+
 int ct_experts_begin(ct_experts *t, ct_expert_use *u, int layer, int n, carat_error *err) {
     assert(n <= t->o.n_slot / 2);
     u->layer = layer;
@@ -279,6 +310,7 @@ int ct_experts_begin(ct_experts *t, ct_expert_use *u, int layer, int n, carat_er
     for (bool all = false; !all;) {
         all = true;
         for (int i = 0; i < n; i++) pin_present(t, u, i); /* before any slot is taken: these are the first victims */
+        drop_hints(t, u);
         for (int i = 0; i < n && all; i++) all = u->slot[i] >= 0 || read_absent(t, u, i);
         if (all) break;
         /* Other sessions hold the slots: let go of all, so that they never wait for this one, and begin again. */
@@ -333,8 +365,9 @@ void ct_experts_end(ct_experts *t, ct_expert_use *u) {
     u->n = 0;
 }
 
-void ct_experts_hint(ct_experts *t, int layer, const int32_t *expert, int n, carat_expert_stats *stats) {
+void ct_experts_hint(ct_experts *t, int layer, const int32_t *expert, int n, bool sure, carat_expert_stats *stats) {
     pthread_mutex_lock(&t->lock);
+    if (!sure && t->guess_worth < GUESS_LEAST && ++t->n_passed % GUESS_TRY) n = 0;
     for (int i = 0; i < n && t->n_hinting < t->o.n_slot / 4; i++) {
         const int32_t key = ct_cache_key(&t->cache, layer, expert[i]);
         if (ct_cache_find(&t->cache, key) >= 0) continue;
@@ -342,6 +375,7 @@ void ct_experts_hint(ct_experts *t, int layer, const int32_t *expert, int n, car
         if (slot < 0) break;
         stats->hinted++;
         stats->read_bytes += start(t, slot, layer, expert[i], true);
+        t->slot[slot].guess = !sure;
     }
     pthread_mutex_unlock(&t->lock);
 }

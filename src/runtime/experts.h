@@ -79,7 +79,9 @@ int ct_experts_next(ct_experts *t, ct_expert_use *u, bool wait, carat_error *err
 /* Where part p of the i-th expert begun lies, once given. */
 const uint8_t *ct_experts_data(const ct_experts *t, const ct_expert_use *u, int i, int p);
 void ct_experts_end(ct_experts *t, ct_expert_use *u);
-/* n experts of a layer are likely to be needed soon. Never waits. */
-void ct_experts_hint(ct_experts *t, int layer, const int32_t *expert, int n, carat_expert_stats *stats);
+/* n experts of a layer are going to be needed soon (sure), or are a guess. Never waits. Of guesses, what was not begun to be read
+ * when the layer comes and does not want it is dropped, and while few of those read are then needed, nearly all are passed
+ * over. */
+void ct_experts_hint(ct_experts *t, int layer, const int32_t *expert, int n, bool sure, carat_expert_stats *stats);
 
 #endif

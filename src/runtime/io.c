@@ -109,6 +109,14 @@ void ct_io_submit(ct_io *io, ct_io_job *job, bool urgent) {
     pthread_mutex_unlock(&io->lock);
 }
 
+bool ct_io_cancel(ct_io *io, ct_io_job *job) {
+    pthread_mutex_lock(&io->lock);
+    const bool queued = job->queue != NO_QUEUE;
+    if (queued) take(io, job);
+    pthread_mutex_unlock(&io->lock);
+    return queued;
+}
+
 void ct_io_hurry(ct_io *io, ct_io_job *job) {
     pthread_mutex_lock(&io->lock);
     if (job->queue == LIKELY) {

@@ -47,10 +47,11 @@ for file in $(find src -name '*.[ch]' -o -name '*.inc' -o -name '*.def' | sort);
     done
 done
 # Apps talk to carat.h, base and themselves; the verbs that look into files also to quant, formats and model,
-# and to the layout of panels.
+# and to the layout of panels; the simulator of caches to the live policy.
 for file in apps/*/*.[ch]; do
     case $(basename "$file") in
     recipe*) may=' base formats kernels ' ;;
+    expert_sim*) may=' base runtime ' ;;
     cut* | inspect* | synth* | hf_* | gemma_keys*) may=' base quant formats model ' ;;
     *) may=' base ' ;;
     esac
