@@ -141,6 +141,7 @@ static bool parse_choice(const char *value, const char *words, int32_t *out) {
 static bool parse_number(const char *value, bool whole, double *out) {
     char *end;
     *out = whole ? (double)strtoll(value, &end, 10) : strtod(value, &end);
+    if (whole && end != value && (*end == 'K' || *end == 'k')) *out *= 1024.0, end++; /* contexts are told so: 128K */
     return end != value && *end == '\0' && !isnan(*out);
 }
 

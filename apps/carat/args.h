@@ -13,7 +13,7 @@
 
 typedef enum {
     CLI_FLAG,   /* bool */
-    CLI_INT,    /* int32_t within [min, max] */
+    CLI_INT,    /* int32_t within [min, max], as 4096 or 4K */
     CLI_REAL,   /* float within [min, max] */
     CLI_SIZE,   /* uint64_t bytes: 1.5G, 900M, 64K (binary units) */
     CLI_SEED,   /* cli_seed */

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "carat.h"
@@ -66,7 +67,19 @@ static int run_verb(const cli_verb *v, int argc, char **argv) {
     return cli_end(v->name, status);
 }
 
+/* A mapped file that is cut short, or whose disk fails, shows as this signal in whoever reads the page. Nothing can go on; what
+ * can be done is to say why. */
+static void on_bus_error(int sig) {
+    static const char text[] = "carat: the model file was cut short, or its disk failed, while it was mapped: get or make the file again "
+                               "(with --ram SIZE it is read into memory instead)\n";
+    (void)sig;
+    const ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
+    (void)n;
+    _exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv) {
+    signal(SIGBUS, on_bus_error);
     /* A reader who goes away (carat … | head) shows as a failed write, not as a signal. */
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {

@@ -123,6 +123,7 @@ static cli_json *memory_json(const run_state *r) {
     cli_json_put_bytes(m, "kv_bytes", st.kv_bytes);
     cli_json_put_bytes(m, "scratch_bytes", st.scratch_bytes);
     cli_json_put_bytes(m, "model_bytes", st.model_bytes);
+    cli_json_put_bytes(m, "reader_bytes", st.reader_bytes);
     cli_json *ple = cli_json_object();
     cli_json_put_str(ple, "mode", st.ple == CARAT_PLACE_AUTO ? "none" : carat_place_key(st.ple));
     cli_json_put_bytes(ple, "table_bytes", st.ple_table_bytes);
