@@ -31,6 +31,7 @@ enum {
     AT_KV = 24,          /* u32, a carat_kv_type */
     AT_N_TOK = 28,       /* u32 */
     AT_BYTES = 32,       /* u64, of the file */
+    AT_N_REWIND = 40,    /* u32, positions kept before the window, of the layer that keeps most */
     AT_CHECK = 56,       /* u64, of the bytes before it; those between are 0 */
     HEADER_BYTES = 64
 };
@@ -95,6 +96,18 @@ static int64_t first_of(const carat_session *s, int i) {
     return first < s->n_past ? first : s->n_past;
 }
 
+/* Positions that sliding stores keep besides their window. */
+static int64_t n_rewind_of(const carat_session *s) {
+    const ct_config *c = &s->model->cfg;
+    int64_t most = 0;
+    for (int layer = 0; layer < c->n_layer; layer++) {
+        if (c->layer[layer].kv_layer != layer || c->layer[layer].attn != CT_ATTN_SLIDING) continue;
+        const int64_t n = s->n_past - first_of(s, s->fw.kv_store[layer]) - c->w_swa + 1;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 static int save_all(const carat_session *s, ct_out_file *f, uint8_t *table, uint8_t *row, uint64_t fingerprint,
                     carat_error *err) {
     const ct_kv *kv = &s->fw.kv;
@@ -114,6 +127,7 @@ static int save_all(const carat_session *s, ct_out_file *f, uint8_t *table, uint
     put_u32(head + AT_KV, (uint32_t)public_kv(kv->type));
     put_u32(head + AT_N_TOK, (uint32_t)s->n_past);
     put_u64(head + AT_BYTES, bytes);
+    put_u32(head + AT_N_REWIND, (uint32_t)n_rewind_of(s));
     CT_TRY(put_checked(f, head, AT_CHECK, err));
     CT_TRY(put_checked(f, table, (size_t)kv->n_store * STORE_BYTES, err));
     CT_TRY(put_checked(f, s->tok, (size_t)s->n_past * sizeof *s->tok, err));
@@ -160,7 +174,10 @@ static int read_header(ct_in_file *f, uint8_t head[HEADER_BYTES], const char *pa
                        (unsigned)version, VERSION);
     }
     if (ct_load_u64(head + AT_CHECK) != ct_hash_of(head, AT_CHECK)) return damaged(path, "its header", err);
-    if (ct_load_u32(head + AT_KV) > CARAT_KV_Q8_0 || ct_load_u32(head + AT_N_TOK) > INT32_MAX) return damaged(path, "its header", err);
+    const uint32_t n_tok = ct_load_u32(head + AT_N_TOK);
+    if (ct_load_u32(head + AT_KV) > CARAT_KV_Q8_0 || n_tok > INT32_MAX || ct_load_u32(head + AT_N_REWIND) > n_tok) {
+        return damaged(path, "its header", err);
+    }
     if (ct_load_u64(head + AT_BYTES) != f->size) {
         return CT_FAIL(err, CARAT_EFORMAT, "%s: is damaged: %llu bytes, expected %llu: save it again", ct_path_shown(path),
                        (unsigned long long)f->size, (unsigned long long)ct_load_u64(head + AT_BYTES));
@@ -309,6 +326,7 @@ int carat_snapshot_get_info(carat_snapshot_info *out, const char *path, carat_er
         .fingerprint = ct_load_u64(head + AT_FINGERPRINT),
         .bytes = f.size,
         .n_tok = (int32_t)ct_load_u32(head + AT_N_TOK),
+        .n_rewind = (int32_t)ct_load_u32(head + AT_N_REWIND),
         .kv = (carat_kv_type)ct_load_u32(head + AT_KV),
     };
     return 0;

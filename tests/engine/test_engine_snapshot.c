@@ -251,6 +251,8 @@ static void saved__is_what_is_held_now(void **state) {
     assert_int_equal(carat_snapshot_get_info(&info, path, NULL), 0);
     assert_int_equal(info.n_tok, 66);
     assert_int_equal(info.kv, CARAT_KV_F16);
+    /* A ring of 8 - 1 + 8 slots, made 16: at 70 tokens it began with 54; of these 66 - 54 are before the end. */
+    assert_int_equal(info.n_rewind, 66 - 54 - 7);
     assert_true(info.fingerprint == fingerprint && fingerprint != 0);
     /* What was loaded and is saved again is the same file, byte by byte. */
     load(b, path);
