@@ -14,11 +14,23 @@
 #define BUFFER_BYTES ((size_t)256 * 1024)
 /* Linux moves at most 2 GiB at a time anyway. */
 #define MOST ((size_t)1 << 30)
+/* Pages are given back when so many bytes of them have come together. */
+#define FORGET_BYTES ((uint64_t)8 << 20)
+
+/* Only a hint. */
+static void forget(int fd, uint64_t *from, uint64_t to) {
+#ifdef POSIX_FADV_DONTNEED
+    (void)posix_fadvise(fd, (off_t)*from, (off_t)(to - *from), POSIX_FADV_DONTNEED);
+#else
+    (void)fd;
+#endif
+    *from = to;
+}
 
 /* ---- reading ------------------------------------------------------------------------------------------ */
 
 int ct_in_file_open(ct_in_file *f, const char *path, carat_error *err) {
-    f->fd = -1;
+    *f = (ct_in_file){.fd = -1};
     return ct_open_file(&f->fd, &f->size, path, err);
 }
 
@@ -31,11 +43,14 @@ int ct_in_file_read(ct_in_file *f, void *p, size_t n, const char *path, carat_er
         if (got == 0) return CT_FAIL(err, CARAT_EFORMAT, "%s: ends %zu bytes too early", ct_path_shown(path), n);
         at += got;
         n -= (size_t)got;
+        f->n += (uint64_t)got;
     }
+    if (f->forget && f->n - f->n_forgotten >= FORGET_BYTES) forget(f->fd, &f->n_forgotten, f->n);
     return 0;
 }
 
 void ct_in_file_close(ct_in_file *f) {
+    if (f->fd >= 0 && f->forget) forget(f->fd, &f->n_forgotten, f->size);
     if (f->fd >= 0) close(f->fd);
     f->fd = -1;
 }
@@ -47,6 +62,8 @@ struct ct_out_file {
     int fd;       /* -1 when closed */
     uint8_t *buf; /* BUFFER_BYTES */
     size_t n_buf;
+    bool forget;
+    uint64_t n, n_forgotten; /* bytes written, and given back */
 };
 
 /* Create tmp with a name nobody uses: a crash may have left one of the same process number behind. */
@@ -89,6 +106,8 @@ int ct_out_file_new(ct_out_file **out, const char *path, unsigned mode, carat_er
     return 0;
 }
 
+void ct_out_file_forget(ct_out_file *f) { f->forget = true; }
+
 static int write_all(ct_out_file *f, const uint8_t *p, size_t n, carat_error *err) {
     while (n > 0) {
         const ssize_t k = write(f->fd, p, n < MOST ? n : MOST);
@@ -96,7 +115,10 @@ static int write_all(ct_out_file *f, const uint8_t *p, size_t n, carat_error *er
         if (k <= 0) return CT_FAIL(err, CARAT_EIO, "%s: write: %s", ct_path_shown(f->tmp), strerror(k < 0 ? errno : EIO));
         p += k;
         n -= (size_t)k;
+        f->n += (uint64_t)k;
     }
+    /* Only what is on the disk can leave the cache. */
+    if (f->forget && f->n - f->n_forgotten >= FORGET_BYTES && fsync(f->fd) == 0) forget(f->fd, &f->n_forgotten, f->n);
     return 0;
 }
 
@@ -128,6 +150,7 @@ static void sync_folder(char *tmp) {
 int ct_out_file_finish(ct_out_file *f, carat_error *err) {
     CT_TRY(flush(f, err));
     if (fsync(f->fd) != 0) return CT_FAIL(err, CARAT_EIO, "%s: fsync: %s", ct_path_shown(f->tmp), strerror(errno));
+    if (f->forget) forget(f->fd, &f->n_forgotten, f->n);
     const int fd = f->fd;
     f->fd = -1;
     if (close(fd) != 0 || rename(f->tmp, f->path) != 0) {

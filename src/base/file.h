@@ -7,6 +7,8 @@
 typedef struct {
     int fd;        /* -1: closed */
     uint64_t size; /* when it was opened */
+    bool forget;   /* set it: what was read need not stay in the page cache */
+    uint64_t n, n_forgotten; /* bytes read, and given back */
 } ct_in_file;
 
 /* Keeps nothing of path. EIO on anything that is not a readable regular file. */
@@ -21,6 +23,8 @@ typedef struct ct_out_file ct_out_file;
  * open(2), and the process's mask applies. Gives *out: ct_out_file_free. EIO (also for a path that is no regular file),
  * ENOMEM. */
 int ct_out_file_new(ct_out_file **out, const char *path, unsigned mode, carat_error *err);
+/* What was written need not stay in the page cache. */
+void ct_out_file_forget(ct_out_file *f);
 /* Append, through a buffer. EIO. */
 int ct_out_file_put(ct_out_file *f, const void *p, size_t n, carat_error *err);
 /* Flush, fsync, rename: now the file is there under its name, and is so after a power cut too. */

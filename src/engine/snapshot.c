@@ -144,6 +144,7 @@ int carat_session_save(const carat_session *s, const char *path, carat_error *er
     int rc = row && table ? 0 : CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", ct_path_shown(path));
     /* What a session holds is somebody's text: nobody else's to read. */
     if (!rc) rc = ct_out_file_new(&f, path, 0600, err);
+    if (!rc && s->model->opts.ram) ct_out_file_forget(f); /* the ceiling is on page cache too */
     if (!rc) rc = save_all(s, f, table, row, fingerprint, err);
     ct_out_file_free(&f);
     ct_free(row);
@@ -308,6 +309,7 @@ int carat_session_load(carat_session *s, const char *path, carat_error *err) {
     ct_in_file f;
     if (!path) return CT_FAIL(err, CARAT_EINVAL, "carat_session_load: no path");
     CT_TRY(ct_in_file_open(&f, path, err));
+    f.forget = s->model->opts.ram > 0;
     const int rc = load_all(s, &f, path, err);
     ct_in_file_close(&f);
     return rc;

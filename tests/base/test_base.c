@@ -235,6 +235,7 @@ static void files__get_their_name_when_they_are_whole(void **state) {
     ct_out_file_free(&f); /* given up: nothing is left */
     assert_false(ct_path_exists(path) || ct_path_exists(tmp));
     assert_int_equal(ct_out_file_new(&f, path, 0600, &err), 0);
+    ct_out_file_forget(f); /* a hint: the bytes are the same */
     assert_int_equal(ct_out_file_put(f, "abc", 3, &err), 0);
     assert_int_equal(ct_out_file_put(f, big, sizeof big, &err), 0);
     assert_int_equal(ct_out_file_put(f, big, 5, &err), 0);
@@ -250,6 +251,7 @@ static void files__get_their_name_when_they_are_whole(void **state) {
     static uint8_t got[sizeof big];
     assert_int_equal(ct_in_file_open(&in, path, &err), 0);
     assert_int_equal(in.size, sizeof big + 8);
+    in.forget = true;
     assert_int_equal(ct_in_file_read(&in, got, 3, path, &err), 0);
     assert_memory_equal(got, "abc", 3);
     assert_int_equal(ct_in_file_read(&in, got, sizeof big, path, &err), 0);
