@@ -394,6 +394,41 @@ CARAT_API uint64_t carat_model_expert_loads(const carat_model *m);
  * NULL for models without experts. Points into s. */
 CARAT_API const uint64_t *carat_session_expert_counts(const carat_session *s);
 
+/* ---- save and resume ---------------------------------------------------------------------------------- */
+
+/* A session saved to a file: its tokens, keys and values, so that a long text is evaluated once. It belongs to the model
+ * it was made with and to the KV type; contexts, chunks, threads and instruction sets may differ between who saves and who
+ * loads. Checksums cover all of it. It holds the text that was read: the file is its owner's alone to read (0600). */
+
+/* A number that tells models apart: of the configuration, the tensor directory (names, types, layout, shapes) and a sample
+ * of the weights. The same for copies of a file, on every machine and in every version. Reads a megabyte at most; files
+ * that differ only in weights it does not look at share it. Per-layer embeddings put to zero (opts.ple) make another model.
+ * EINVAL for a model opened for its vocabulary only, EIO. */
+CARAT_API int carat_model_fingerprint(uint64_t *out, const carat_model *m, carat_error *err);
+
+/* Write what s holds. A layer with a sliding window gives all of the past it still has: after loading, sync can go back as
+ * far as s can now. The file takes its name when it is complete and on the disk; if that fails (EIO: no such folder, disk
+ * full, path is no regular file; ENOMEM), what had the name before is untouched. Borrows path. Guesses and logits are no
+ * part of it. */
+CARAT_API int carat_session_save(const carat_session *s, const char *path, carat_error *err);
+
+/* Make s hold what was saved. There are no logits until the next sync, which goes on from here as if s had never been left:
+ * the same bits. Borrows path.
+ * EMODEL: saved with another model. EINVAL: another KV type. EFULL: more tokens than n_ctx. EFORMAT: no saved session, of
+ * another version, cut short or damaged. EIO, ENOMEM. On failure s is as it was, except that damage found in the keys and
+ * values, behind all else, leaves it empty (n_past 0). */
+CARAT_API int carat_session_load(carat_session *s, const char *path, carat_error *err);
+
+typedef struct {
+    uint64_t fingerprint; /* of the model */
+    uint64_t bytes;       /* of the file */
+    int32_t n_tok;        /* tokens: the n_ctx it needs at least */
+    carat_kv_type kv;
+} carat_snapshot_info;
+
+/* What a saved session says of itself, before there is one to load it into. Borrows path. EFORMAT, EIO. */
+CARAT_API int carat_snapshot_get_info(carat_snapshot_info *out, const char *path, carat_error *err);
+
 /* ---- measuring ---------------------------------------------------------------------------------------- */
 
 /* Steps of evaluating a token: what time, bytes and operations are told apart by. */

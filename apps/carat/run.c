@@ -64,6 +64,9 @@ static const cli_opt opts[] = {
      "Where only the likeliest tokens count (--temp 0 or --top-k), leave out those that the upper bits of the output "
      "head prove to be less likely. The answer is the same. auto does so for heads too large for caches, and pauses "
      "where it gains little. Default: auto."},
+    {"--session", 0, CLI_TEXT, AT(session), "FILE", 0, 0,
+     "Go on from FILE where there is one, and save to it behind the answer: of a prompt that begins as the text held there, "
+     "only the rest is read. Put what stays the same in front, the question behind."},
     {"--image", 0, CLI_LIST, AT(image), "FILE", 0, 0, "Not available yet: comes with the vision tower."},
     {"--audio", 0, CLI_LIST, AT(audio), "FILE", 0, 0, "Not available yet: comes with the audio tower."},
     {"--trace", 0, CLI_TEXT, AT(trace), "FILE", 0, 0,
@@ -173,6 +176,7 @@ static int choose_n_ctx(const run_state *r, int32_t *n_ctx) {
     int64_t n = r->args->n_ctx;
     if (n == 0) {
         n = r->args->n_max >= 0 ? n_prompt + r->args->n_max : n_prompt > 4096 ? trained : 4096;
+        if (n < r->found.n_tok) n = r->found.n_tok;
         if (n > trained) n = trained;
     }
     if (n_prompt > n) {
@@ -186,7 +190,8 @@ static int choose_n_ctx(const run_state *r, int32_t *n_ctx) {
 
 static int set_up(run_state *r, cli_bar *bar) {
     int32_t n_ctx = 0;
-    int status = choose_n_ctx(r, &n_ctx);
+    int status = run_session_find(r);
+    if (!status) status = choose_n_ctx(r, &n_ctx);
     if (status) return status;
     carat_sampler_opts o = carat_sampler_opts_default();
     o.temp = r->args->temp;
@@ -202,9 +207,11 @@ static int set_up(run_state *r, cli_bar *bar) {
     so.lookup = (carat_lookup)r->args->lookup;
     so.n_top = r->args->screen == SCREEN_OFF ? 0 : carat_sampler_n_top(&o);
     so.screen_always = r->args->screen == SCREEN_ALWAYS;
+    so.n_rewind = run_session_n_rewind(r, n_ctx);
     carat_error err;
     if (r->args->trace && expert_recorder_open(&r->trace, r->args->trace, r->m, &so, &err)) return cli_fail_err("run", &err);
     status = cli_session_open(&r->s, r->m, &r->args->common, &so);
+    if (!status) status = run_session_load(r);
     if (status) return status;
 
     carat_model_info info;
@@ -330,6 +337,7 @@ static int generate(run_state *r, cli_bar *bar) {
     const double t0 = ct_now_ms();
     int status = evaluate(r);
     cli_bar_end(bar);
+    r->n_reused = status ? 0 : carat_session_n_past(r->s) - carat_session_n_evaluated(r->s);
     r->prefill_ms = ct_now_ms() - t0;
     r->first_ms = ct_now_ms();
     expert_recorder_phase(r->trace, true);
@@ -432,10 +440,16 @@ static int run(const void *p) {
         status = load_and_generate(&r, text, len);
     }
     memwatch_stop(r.watch);
-    if (!status && trace) status = write_trace(&r, trace);
-    if (!status && r.args->common.json) {
-        status = run_print_json(&r);
-    } else if (!status) {
+    const bool answered = status == CLI_DONE;
+    if (answered) status = run_session_save(&r); /* the answer counts, whether it can be saved or not */
+    if (answered && trace) {
+        const int written = write_trace(&r, trace);
+        if (!status) status = written;
+    }
+    if (answered && r.args->common.json) {
+        const int printed = run_print_json(&r);
+        if (!status) status = printed;
+    } else if (answered) {
         if (r.answer.n == 0 || r.answer.s[r.answer.n - 1] != '\n') cli_put("\n", 1);
         cli_flush();
         run_print_stats(&r);
@@ -464,6 +478,10 @@ const cli_verb cli_verb_run = {
              "The answer ends when the model stops, after -n tokens, when the context is full, or with Ctrl-C, which keeps "
              "the text so far (a second one ends the program at once). --json says which: stop, length, context or "
              "interrupted. Its first_token_ms counts from when the prompt is at hand, loading included.\n\n"
+             "With --session FILE a long text is read once. The first run reads all of it and saves what the model made of "
+             "it; a next run whose prompt begins with the same text loads that in a moment and reads only what is new: the "
+             "other question behind the same document. FILE belongs to the model and to --kv, and holds the text in the "
+             "clear, always the last one (--stats tells its size).\n\n"
              "Sampling defaults are those published for Gemma 4: temperature 1, top-k 64, top-p 0.95.",
     .opts = opts,
     .n_opts = sizeof opts / sizeof *opts,

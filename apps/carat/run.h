@@ -10,6 +10,7 @@ typedef struct {
     cli_common common;
     const char *prompt, *file, *system;
     const char *trace; /* where routing is written; NULL = nowhere */
+    const char *session; /* file to resume from and save to; NULL: none */
     bool raw, stats;
     int32_t n_max;  /* tokens to answer with; -1 = until the model stops or the context is full */
     int32_t n_ctx;  /* 0 = what prompt and answer need */
@@ -48,7 +49,18 @@ typedef struct {
     double start_ms, first_ms, end_ms; /* clock: the prompt is at hand; first token chosen; last one evaluated */
     double load_ms, prefill_ms;        /* durations */
     memwatch *watch;                   /* with --json or --memory-trace */
+    bool has_found;                    /* --session names a file that is there: this is what it says */
+    carat_snapshot_info found;
+    int32_t n_loaded, n_reused, n_saved; /* tokens of --session: loaded, of these held on to by the prompt, saved */
 } run_state;
+
+/* --session, in the order of an answer (run_session.c). All print their errors, return an exit status, and do nothing
+ * without the option. */
+int run_session_find(run_state *r);
+/* n_rewind of the session's options. */
+int32_t run_session_n_rewind(const run_state *r, int32_t n_ctx);
+int run_session_load(run_state *r);
+int run_session_save(run_state *r);
 
 /* The JSON object of design.md, section 2. Returns the exit status. */
 int run_print_json(const run_state *r);

@@ -11,6 +11,9 @@
 /* Tokens a second; 0 where nothing was measured. */
 static double rate(int64_t n, double ms) { return n > 0 && ms > 0.0 ? 1000.0 * (double)n / ms : 0.0; }
 
+/* Tokens of the prompt that were evaluated. */
+static int64_t n_read(const run_state *r) { return (int64_t)r->n_prompt - r->n_reused; }
+
 static int64_t n_answer(const run_state *r) { return (int64_t)(r->n_tok - r->n_prompt); }
 
 /* ---- JSON ---- */
@@ -20,7 +23,7 @@ static cli_json *timing_json(const run_state *r) {
     const double decode_ms = r->end_ms - r->first_ms;
     cli_json_put_real(t, "load_ms", r->load_ms);
     cli_json_put_real(t, "prefill_ms", r->prefill_ms);
-    cli_json_put_real(t, "prefill_tok_s", rate((int64_t)r->n_prompt, r->prefill_ms));
+    cli_json_put_real(t, "prefill_tok_s", rate(n_read(r), r->prefill_ms));
     cli_json_put_real(t, "first_token_ms", r->first_ms - r->start_ms);
     cli_json_put_real(t, "decode_ms", decode_ms);
     cli_json_put_real(t, "decode_tok_s", rate(r->n_decoded, decode_ms));
@@ -50,6 +53,15 @@ static cli_json *lookup_json(const run_state *r) {
     cli_json_put_int(l, "drafted", (int64_t)st.lookup_guessed);
     cli_json_put_int(l, "accepted", (int64_t)st.lookup_accepted);
     cli_json_put_int(l, "fallbacks", (int64_t)st.lookup_plain);
+    return l;
+}
+
+static cli_json *session_json(const run_state *r) {
+    cli_json *l = cli_json_object();
+    cli_json_put_text(l, "file", r->args->session, strlen(r->args->session));
+    cli_json_put_int(l, "loaded_tokens", r->n_loaded);
+    cli_json_put_int(l, "reused_tokens", r->n_reused);
+    cli_json_put_int(l, "saved_tokens", r->n_saved);
     return l;
 }
 
@@ -179,6 +191,8 @@ int run_print_json(const run_state *r) {
     cli_json_put(o, "timing", timing_json(r));
     cli_json_put(o, "lookup", lookup_json(r));
     cli_json_put(o, "screen", screen_json(r));
+    if (r->args->session) cli_json_put(o, "session", session_json(r));
+    else cli_json_put_null(o, "session");
     cli_json_put(o, "memory", memory_json(r));
     return cli_json_print(o, "run");
 }
@@ -204,7 +218,7 @@ static void print_speed(const run_state *r) {
     cli_table *t = cli_table_new("lrrr");
     cli_text n, ms, tok_s;
     cli_table_row(t, "load", "", cli_time_text(ms, r->load_ms), "");
-    (void)snprintf(tok_s, sizeof tok_s, "%.1f tokens/s", rate((int64_t)r->n_prompt, r->prefill_ms));
+    (void)snprintf(tok_s, sizeof tok_s, "%.1f tokens/s", rate(n_read(r), r->prefill_ms));
     (void)snprintf(n, sizeof n, "%zu tokens", r->n_prompt);
     cli_table_row(t, "prompt", n, cli_time_text(ms, r->prefill_ms), tok_s);
     (void)snprintf(tok_s, sizeof tok_s, "%.1f tokens/s", rate(r->n_decoded, r->end_ms - r->first_ms));
@@ -225,6 +239,14 @@ static void print_spared(const carat_session_stats *st) {
     fprintf(stderr, "lookup: %llu tokens guessed in %llu passes, %llu of them right; %llu passes without a guess\n\n",
             (unsigned long long)st->lookup_guessed, (unsigned long long)st->lookup_passes,
             (unsigned long long)st->lookup_accepted, (unsigned long long)st->lookup_plain);
+}
+
+static void print_session(const run_state *r) {
+    carat_snapshot_info info;
+    cli_text size;
+    if (!r->args->session || r->n_saved == 0 || carat_snapshot_get_info(&info, r->args->session, NULL)) return;
+    fprintf(stderr, "session: %d tokens loaded, %d of them reused; %d saved to %s, %s\n\n", (int)r->n_loaded, (int)r->n_reused,
+            (int)r->n_saved, r->args->session, cli_size_text(size, info.bytes));
 }
 
 static void print_memory(const run_state *r) {
@@ -273,6 +295,7 @@ void run_print_stats(const run_state *r) {
         print_speed(r);
         fputc('\n', stderr);
         print_spared(&st);
+        print_session(r);
         print_memory(r);
         fputc('\n', stderr);
         print_experts(r, &info);

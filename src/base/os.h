@@ -45,6 +45,10 @@ void ct_map_release(const uint8_t *p, size_t n);
 void *ct_map_anonymous(size_t n);
 void ct_unmap_anonymous(void *p, size_t n);
 
+/* The end of a path, as messages show it: a long one must leave room for what is wrong with it. */
+const char *ct_path_shown(const char *path);
+/* Open a regular file to read it from the beginning. The caller closes *fd. EIO. */
+int ct_open_file(int *fd, uint64_t *size, const char *path, carat_error *err);
 /* Whole small file into memory with a final NUL (not counted in *size). EFORMAT when larger than max. Gives *out: ct_free. */
 int ct_read_file(char **out, size_t *size, const char *path, size_t max, carat_error *err);
 

@@ -14,23 +14,22 @@
 
 static const uint8_t empty_file[1];
 
-/* The end of a path, for messages: a long one must leave room for what is wrong with it. */
-static const char *shown(const char *path) {
+const char *ct_path_shown(const char *path) {
     const size_t n = strlen(path);
     return n > CT_PATH_SHOWN ? path + n - CT_PATH_SHOWN : path;
 }
 
 static int open_regular(int *fd, struct stat *st, const char *path, carat_error *err) {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (*fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", shown(path), strerror(errno));
+    if (*fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", ct_path_shown(path), strerror(errno));
     if (fstat(*fd, st) != 0) {
         const int e = errno;
         close(*fd);
-        return CT_FAIL(err, CARAT_EIO, "%s: %s", shown(path), strerror(e));
+        return CT_FAIL(err, CARAT_EIO, "%s: %s", ct_path_shown(path), strerror(e));
     }
     if (!S_ISREG(st->st_mode)) {
         close(*fd);
-        return CT_FAIL(err, CARAT_EIO, "%s: is %s, expected a regular file", shown(path),
+        return CT_FAIL(err, CARAT_EIO, "%s: is %s, expected a regular file", ct_path_shown(path),
                        S_ISDIR(st->st_mode) ? "a folder" : "not a regular file");
     }
     return 0;
@@ -44,11 +43,11 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
     CT_TRY(open_regular(&fd, &st, path, err));
     if ((uint64_t)st.st_size > SIZE_MAX) {
         close(fd);
-        return CT_FAIL(err, CARAT_EIO, "%s: is %lld bytes, expected at most %zu", shown(path), (long long)st.st_size, SIZE_MAX);
+        return CT_FAIL(err, CARAT_EIO, "%s: is %lld bytes, expected at most %zu", ct_path_shown(path), (long long)st.st_size, SIZE_MAX);
     }
     out->size = (size_t)st.st_size;
     out->fd = fd;
-    (void)snprintf(out->name, sizeof out->name, "%s", shown(path));
+    (void)snprintf(out->name, sizeof out->name, "%s", ct_path_shown(path));
     out->device = (uint64_t)st.st_dev;
     out->inode = (uint64_t)st.st_ino;
     if (st.st_size == 0) {
@@ -59,7 +58,7 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
             const int e = errno;
             close(fd);
             out->fd = -1;
-            return CT_FAIL(err, e == ENOMEM ? CARAT_ENOMEM : CARAT_EIO, "%s: cannot map %zu bytes: %s", shown(path),
+            return CT_FAIL(err, e == ENOMEM ? CARAT_ENOMEM : CARAT_EIO, "%s: cannot map %zu bytes: %s", ct_path_shown(path),
                            out->size, strerror(e));
         }
         out->data = p;
@@ -141,19 +140,19 @@ int ct_read_file(char **out, size_t *size, const char *path, size_t max, carat_e
     char *buf = NULL;
     size_t n = 0;
     if ((uint64_t)st.st_size > max) {
-        rc = CT_FAIL(err, CARAT_EFORMAT, "%s: is %lld bytes, expected at most %zu", shown(path), (long long)st.st_size, max);
+        rc = CT_FAIL(err, CARAT_EFORMAT, "%s: is %lld bytes, expected at most %zu", ct_path_shown(path), (long long)st.st_size, max);
         goto done;
     }
     buf = ct_alloc((size_t)st.st_size + 1);
     if (!buf) {
-        rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %lld bytes", shown(path), (long long)st.st_size);
+        rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for %lld bytes", ct_path_shown(path), (long long)st.st_size);
         goto done;
     }
     while (n < (size_t)st.st_size) {
         const ssize_t got = read(fd, buf + n, (size_t)st.st_size - n);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) {
-            rc = CT_FAIL(err, CARAT_EIO, "%s: %s", shown(path), strerror(errno));
+            rc = CT_FAIL(err, CARAT_EIO, "%s: %s", ct_path_shown(path), strerror(errno));
             goto done;
         }
         if (got == 0) break; /* shrank since fstat: what is there counts */
@@ -166,6 +165,13 @@ done:
     ct_free(buf);
     close(fd);
     return rc;
+}
+
+int ct_open_file(int *fd, uint64_t *size, const char *path, carat_error *err) {
+    struct stat st;
+    CT_TRY(open_regular(fd, &st, path, err));
+    *size = (uint64_t)st.st_size;
+    return 0;
 }
 
 bool ct_path_is_dir(const char *path) {

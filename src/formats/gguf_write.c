@@ -3,19 +3,14 @@
  * same folder; only a complete file is renamed. Failures of the void calls are kept and reported by begin. */
 #include "formats/gguf_write.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "base/file.h"
 #include "base/half.h"
 #include "formats/gguf_priv.h"
 
 #define DEFAULT_ALIGNMENT 32
-#define BUFFER_BYTES ((size_t)256 * 1024)
 
 typedef struct {
     uint8_t *p;
@@ -23,8 +18,8 @@ typedef struct {
 } bytes;
 
 struct ct_gguf_writer {
-    char *path, *tmp;
-    int fd; /* -1 when closed */
+    char *path;
+    ct_out_file *file;
     bool begun, finished;
     carat_error failed; /* first failure of a put; code 0 = none */
     bytes kv;           /* encoded key/values */
@@ -35,8 +30,6 @@ struct ct_gguf_writer {
     size_t n_tensor, tensor_cap;
     size_t at;    /* tensor being written */
     size_t done;  /* bytes of it written */
-    uint8_t *buf; /* BUFFER_BYTES */
-    size_t n_buf;
     ct_arena arena; /* key and tensor names */
 };
 
@@ -222,55 +215,14 @@ int ct_gguf_put_panels(ct_gguf_writer *w, const char *name, ct_dtype t, int rank
 
 /* ---- the file ----------------------------------------------------------------------------------------- */
 
-static int write_all(ct_gguf_writer *w, const uint8_t *p, size_t n, carat_error *err) {
-    while (n > 0) {
-        /* Linux moves at most 2 GiB at a time anyway. */
-        const ssize_t k = write(w->fd, p, n < (size_t)1 << 30 ? n : (size_t)1 << 30);
-        if (k < 0 && errno == EINTR) continue;
-        if (k <= 0) return CT_FAIL(err, CARAT_EIO, "%s: write: %s", w->tmp, strerror(k < 0 ? errno : EIO));
-        p += k;
-        n -= (size_t)k;
-    }
-    return 0;
-}
-
-static int flush(ct_gguf_writer *w, carat_error *err) {
-    const size_t n = w->n_buf;
-    w->n_buf = 0;
-    return write_all(w, w->buf, n, err);
-}
-
-static int emit(ct_gguf_writer *w, const void *p, size_t n, carat_error *err) {
-    if (n > BUFFER_BYTES - w->n_buf) CT_TRY(flush(w, err));
-    if (n >= BUFFER_BYTES) return write_all(w, p, n, err);
-    if (n) memcpy(w->buf + w->n_buf, p, n);
-    w->n_buf += n;
-    return 0;
-}
-
 /* Zeroes from position pos up to the alignment. */
 static int emit_padding(ct_gguf_writer *w, size_t pos, carat_error *err) {
     static const uint8_t zero[64];
     for (size_t n = (w->align - pos % w->align) % w->align; n > 0;) {
         const size_t k = n < sizeof zero ? n : sizeof zero;
-        CT_TRY(emit(w, zero, k, err));
+        CT_TRY(ct_out_file_put(w->file, zero, k, err));
         n -= k;
     }
-    return 0;
-}
-
-/* Create tmp with a name nobody uses: a crash may have left one of the same process number behind. */
-static int create_tmp(ct_gguf_writer *w, carat_error *err) {
-    const size_t len = strlen(w->path), room = len + 64;
-    w->tmp = ct_alloc(room);
-    if (!w->tmp) return CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", w->path);
-    for (int i = 0; i < 100; i++) {
-        if (i == 0) snprintf(w->tmp, room, "%s.tmp-%ld", w->path, (long)getpid());
-        else snprintf(w->tmp, room, "%s.tmp-%ld-%d", w->path, (long)getpid(), i);
-        w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (w->fd >= 0 || errno != EEXIST) break;
-    }
-    if (w->fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: cannot create: %s", w->tmp, strerror(errno));
     return 0;
 }
 
@@ -278,19 +230,10 @@ int ct_gguf_writer_new(ct_gguf_writer **out, const char *path, carat_error *err)
     *out = NULL;
     ct_gguf_writer *w = ct_alloc(sizeof *w);
     if (!w) return CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", path);
-    w->fd = -1;
     w->align = DEFAULT_ALIGNMENT;
     w->path = ct_strdup_n(path, strlen(path));
-    w->buf = ct_alloc(BUFFER_BYTES);
-    int rc = 0;
-    struct stat st;
-    if (!w->path || !w->buf) {
-        rc = CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", path);
-    } else if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-        /* The final rename would put a file in the place of a device (as root, even of /dev/null). */
-        rc = CT_FAIL(err, CARAT_EIO, "%s: is %s, expected a name for a new file", path, S_ISDIR(st.st_mode) ? "a folder" : "a device");
-    }
-    if (rc == 0) rc = create_tmp(w, err);
+    int rc = w->path ? 0 : CT_FAIL(err, CARAT_ENOMEM, "%s: no memory to write it", path);
+    if (rc == 0) rc = ct_out_file_new(&w->file, path, 0666, err);
     if (rc) {
         ct_gguf_writer_free(&w);
         return rc;
@@ -302,17 +245,12 @@ int ct_gguf_writer_new(ct_gguf_writer **out, const char *path, carat_error *err)
 void ct_gguf_writer_free(ct_gguf_writer **pw) {
     ct_gguf_writer *w = *pw;
     if (!w) return;
-    if (w->fd >= 0) {
-        close(w->fd);
-        unlink(w->tmp);
-    }
+    ct_out_file_free(&w->file);
     ct_names_free(&w->keys);
     ct_names_free(&w->names);
     ct_free(w->kv.p);
     ct_free(w->tensor);
-    ct_free(w->buf);
     ct_free(w->path);
-    ct_free(w->tmp);
     ct_arena_free(&w->arena);
     ct_free(w);
     *pw = NULL;
@@ -346,9 +284,9 @@ int ct_gguf_writer_begin(ct_gguf_writer *w, carat_error *err) {
         rc =
             CT_FAIL(err, CARAT_ENOMEM, "%s: no memory for the directory, or data beyond 2^64 bytes", w->path);
     }
-    if (rc == 0) rc = emit(w, head.p, head.n, err);
-    if (rc == 0) rc = emit(w, w->kv.p, w->kv.n, err);
-    if (rc == 0) rc = emit(w, dir.p, dir.n, err);
+    if (rc == 0) rc = ct_out_file_put(w->file, head.p, head.n, err);
+    if (rc == 0) rc = ct_out_file_put(w->file, w->kv.p, w->kv.n, err);
+    if (rc == 0) rc = ct_out_file_put(w->file, dir.p, dir.n, err);
     if (rc == 0) rc = emit_padding(w, head.n + w->kv.n + dir.n, err);
     if (rc == 0) w->begun = true;
     ct_free(head.p);
@@ -368,7 +306,7 @@ int ct_gguf_write(ct_gguf_writer *w, const void *data, size_t n, carat_error *er
         return CT_FAIL(err, CARAT_EINVAL, "%s: tensor %.100s takes %zu more bytes, not %zu", w->path, t->name,
                        t->bytes - w->done, n);
     }
-    CT_TRY(emit(w, data, n, err));
+    CT_TRY(ct_out_file_put(w->file, data, n, err));
     w->done += n;
     if (w->done == t->bytes) {
         CT_TRY(emit_padding(w, t->bytes, err));
@@ -385,15 +323,7 @@ int ct_gguf_writer_finish(ct_gguf_writer *w, carat_error *err) {
         return CT_FAIL(err, CARAT_EINVAL, "%s: tensor %.100s has %zu of %zu bytes", w->path,
                        w->tensor[w->at].name, w->done, w->tensor[w->at].bytes);
     }
-    CT_TRY(flush(w, err));
-    if (fsync(w->fd) != 0) return CT_FAIL(err, CARAT_EIO, "%s: fsync: %s", w->tmp, strerror(errno));
-    const int fd = w->fd;
-    w->fd = -1;
-    if (close(fd) != 0 || rename(w->tmp, w->path) != 0) {
-        const int e = errno;
-        unlink(w->tmp);
-        return CT_FAIL(err, CARAT_EIO, "%s: cannot finish: %s", w->path, strerror(e));
-    }
+    CT_TRY(ct_out_file_finish(w->file, err));
     w->finished = true;
     return 0;
 }

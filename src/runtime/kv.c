@@ -78,12 +78,15 @@ void ct_kv_advance(ct_kv *kv, int64_t pos, int64_t n) {
 }
 
 bool ct_kv_can_rewind(const ct_kv *kv, int64_t n, int64_t w) {
-    /* A ring of cap slots holds [n_high - cap, n_high). Token n sees keys from n - w + 1 on. */
+    /* Token n sees keys from n - w + 1 on. */
     const int64_t first = n - w + 1 > 0 ? n - w + 1 : 0;
     for (int i = 0; i < kv->n_store; i++) {
-        if (kv->n_high - kv->store[i].cap > first) return false;
+        if (ct_kv_first(kv, &kv->store[i]) > first) return false;
     }
     return true;
 }
 
-void ct_kv_reset(ct_kv *kv) { kv->n_high = 0; }
+void ct_kv_reset(ct_kv *kv) {
+    kv->n_high = 0;
+    for (int i = 0; i < kv->n_store; i++) kv->store[i].low = 0;
+}

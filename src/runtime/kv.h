@@ -23,6 +23,7 @@ typedef struct {
     size_t tile_bytes; /* of one head */
     size_t bytes;      /* of k, and of v */
     void *k, *v;       /* [n_head_kv, cap / CT_KV_TILE] tiles */
+    int64_t low;       /* positions before it were never written since the last reset: 0, unless what is held was loaded */
 } ct_kv_store;
 
 typedef struct {
@@ -45,8 +46,14 @@ static inline void *ct_kv_tile(const ct_kv_store *s, void *base, int64_t pos, in
 
 /* Positions [pos, pos + n) are about to be written. */
 void ct_kv_advance(ct_kv *kv, int64_t pos, int64_t n);
+/* First position of the timeline that s still holds. */
+static inline int64_t ct_kv_first(const ct_kv *kv, const ct_kv_store *s) {
+    const int64_t ring = kv->n_high - s->cap;
+    return ring > s->low ? ring : s->low;
+}
 /* Can the timeline be cut back to hold [0, n) and go on from there, given a window of w tokens for ring stores?
- * False when a ring has overwritten a position that token n would still see: then the prefix must be evaluated again. */
+ * False when a ring has overwritten a position that token n would still see, or never had it: then the prefix must be
+ * evaluated again. */
 bool ct_kv_can_rewind(const ct_kv *kv, int64_t n, int64_t w);
 void ct_kv_reset(ct_kv *kv);
 

@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "base/dtype.h"
+#include "base/file.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/rng.h"
@@ -187,6 +190,84 @@ static void files__must_be_regular_and_readable(void **state) {
     unlink(path);
 }
 
+/* Files keep these values: they never change. Cuts do not matter; one bit, an order, a length does. */
+static void hash__is_of_the_bytes_alone(void **state) {
+    (void)state;
+    uint8_t x[200];
+    for (int i = 0; i < 200; i++) x[i] = (uint8_t)(i * 7 + 3);
+    assert_true(ct_hash_of(x, 0) == UINT64_C(0x764ab3941ddb96cf));
+    assert_true(ct_hash_of(x, 3) == UINT64_C(0xf75a08169546b8fd));
+    assert_true(ct_hash_of(x, 200) == UINT64_C(0x6aab44257c5c43b2));
+    for (size_t cut = 0; cut <= 200; cut++) {
+        ct_hash h;
+        ct_hash_begin(&h);
+        ct_hash_add(&h, x, cut / 2);
+        ct_hash_add(&h, x + cut / 2, cut - cut / 2);
+        (void)ct_hash_value(&h);
+        ct_hash_add(&h, x + cut, 200 - cut);
+        assert_true(ct_hash_value(&h) == ct_hash_of(x, 200));
+    }
+    for (size_t n = 1; n <= 70; n++) {
+        const uint64_t whole = ct_hash_of(x, n);
+        assert_true(whole != ct_hash_of(x, n - 1));
+        for (size_t bit = 0; bit < 8 * n; bit++) {
+            x[bit / 8] ^= (uint8_t)(1 << bit % 8);
+            assert_true(ct_hash_of(x, n) != whole);
+            x[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        }
+    }
+    static const uint8_t zero[64];
+    for (size_t n = 1; n <= 64; n++) assert_true(ct_hash_of(zero, n) != ct_hash_of(zero, n - 1));
+}
+
+static void files__get_their_name_when_they_are_whole(void **state) {
+    (void)state;
+    char dir[] = "/tmp/carat-base-XXXXXX", path[64], tmp[96];
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/out", dir);
+    snprintf(tmp, sizeof tmp, "%s.tmp-%ld", path, (long)getpid());
+    carat_error err = {0};
+    ct_out_file *f = NULL;
+    static uint8_t big[700000];
+    for (size_t i = 0; i < sizeof big; i++) big[i] = (uint8_t)(i * i >> 3);
+    assert_int_equal(ct_out_file_new(&f, path, 0600, &err), 0);
+    assert_int_equal(ct_out_file_put(f, "abc", 3, &err), 0);
+    ct_out_file_free(&f); /* given up: nothing is left */
+    assert_false(ct_path_exists(path) || ct_path_exists(tmp));
+    assert_int_equal(ct_out_file_new(&f, path, 0600, &err), 0);
+    ct_out_file_forget(f); /* a hint: the bytes are the same */
+    assert_int_equal(ct_out_file_put(f, "abc", 3, &err), 0);
+    assert_int_equal(ct_out_file_put(f, big, sizeof big, &err), 0);
+    assert_int_equal(ct_out_file_put(f, big, 5, &err), 0);
+    assert_true(ct_path_exists(tmp) && !ct_path_exists(path));
+    assert_int_equal(ct_out_file_finish(f, &err), 0);
+    ct_out_file_free(&f);
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_false(ct_path_exists(tmp));
+
+    ct_in_file in;
+    static uint8_t got[sizeof big];
+    assert_int_equal(ct_in_file_open(&in, path, &err), 0);
+    assert_int_equal(in.size, sizeof big + 8);
+    in.forget = true;
+    assert_int_equal(ct_in_file_read(&in, got, 3, path, &err), 0);
+    assert_memory_equal(got, "abc", 3);
+    assert_int_equal(ct_in_file_read(&in, got, sizeof big, path, &err), 0);
+    assert_memory_equal(got, big, sizeof big);
+    assert_int_equal(ct_in_file_read(&in, got, 6, path, &err), CARAT_EFORMAT);
+    assert_non_null(strstr(err.msg, "ends 1 bytes too early"));
+    ct_in_file_close(&in);
+    assert_int_equal(ct_in_file_open(&in, dir, &err), CARAT_EIO);
+    assert_int_equal(ct_out_file_new(&f, dir, 0600, &err), CARAT_EIO);
+    assert_int_equal(ct_out_file_new(&f, "/dev/null", 0600, &err), CARAT_EIO);
+    assert_non_null(strstr(err.msg, "is a device"));
+    assert_null(f);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void errors__are_one_printable_line(void **state) {
     (void)state;
     carat_error err;
@@ -220,6 +301,8 @@ int main(void) {
         cmocka_unit_test(dtypes__know_their_blocks),
         cmocka_unit_test(files__must_be_regular_and_readable),
         cmocka_unit_test(files__hints_change_nothing),
+        cmocka_unit_test(hash__is_of_the_bytes_alone),
+        cmocka_unit_test(files__get_their_name_when_they_are_whole),
         cmocka_unit_test(errors__are_one_printable_line),
         cmocka_unit_test(machine__facts_are_plausible),
     };

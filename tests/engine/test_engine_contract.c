@@ -137,6 +137,9 @@ static int make_everything(everything *e, carat_error *err) {
     if (!rc) rc = carat_tokenize(e->m, "abcd ba", 7, CARAT_TOKENIZE_BOS, tok, 256, &n, err);
     if (!rc) rc = carat_chat_text(e->m, hello, 1, 0, &e->text, err);
     if (!rc) rc = carat_chat_tokens(e->m, hello, 1, 0, tok, 256, &n, err);
+    if (!rc) rc = carat_session_sync(e->s, tok, n < 8 ? n : 8, err);
+    if (!rc) rc = carat_session_save(e->s, maker_path("session"), err);
+    if (!rc) rc = carat_session_load(e->s, maker_path("session"), err);
     return rc;
 }
 

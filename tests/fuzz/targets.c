@@ -9,6 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/half.h"
+#include "base/hash.h"
+#include "base/mem.h"
+#include "base/os.h"
 #include "carat.h"
 #include "formats/gguf_priv.h"
 #include "formats/json.h"
@@ -17,7 +21,7 @@
 #include "text/detok.h"
 #include "text/tokenizer.h"
 
-static char *folder, *hf_folder, *st_folder, *gguf_path, *config_path, *index_path, *tokenizer_path;
+static char *folder, *hf_folder, *st_folder, *gguf_path, *config_path, *index_path, *tokenizer_path, *session_path;
 
 static volatile uint64_t sink; /* reads must not be optimised away */
 
@@ -146,6 +150,7 @@ void fuzz_begin(void) {
     st_folder = craft_tmpdir();
     gguf_path = in(folder, "model.gguf");
     tokenizer_path = in(folder, "tokenizer.json");
+    session_path = in(folder, "session");
     config_path = in(hf_folder, "config.json");
     index_path = in(st_folder, "model.safetensors.index.json");
     static const char *const shard[] = {"one.safetensors", "two.safetensors"};
@@ -289,6 +294,79 @@ static int run_config_json(const uint8_t *data, size_t size) {
     return open_model(hf_folder);
 }
 
+/* ---- saved sessions ----------------------------------------------------------------------------------- */
+
+static carat_model *session_model;
+static carat_session *session;
+
+/* A model and a session for all cases, which are of the bytes of the file alone. */
+static void begin_session(void) {
+    carat_error err = {0};
+    carat_session_opts o = carat_session_opts_default();
+    craft c = {0};
+    seed_model_gguf(&c, 0);
+    save(gguf_path, c.p, c.n);
+    craft_free(&c);
+    o.n_ctx = 40;
+    o.n_chunk = 4;
+    o.n_threads = 1;
+    if (carat_model_open(&session_model, gguf_path, NULL, &err) || carat_session_new(&session, session_model, &o, &err)) {
+        fprintf(stderr, "%s\n", err.msg);
+        abort();
+    }
+}
+
+/* Sessions within the window of 8 tokens, and beyond; at the end of the context. */
+static int seed_session(craft *out, int i) {
+    static const int n_tok[] = {5, 24, 39};
+    carat_error err = {0};
+    int32_t tok[40];
+    char *file;
+    size_t n;
+    if (i == 3) return 0;
+    if (!session) begin_session();
+    for (int k = 0; k < 40; k++) tok[k] = k * 5 % 13;
+    if (carat_session_sync(session, tok, (size_t)n_tok[i], &err) || carat_session_save(session, session_path, &err) ||
+        ct_read_file(&file, &n, session_path, 1 << 20, &err)) {
+        fprintf(stderr, "%s\n", err.msg);
+        abort();
+    }
+    craft_bytes(out, file, n);
+    ct_free(file);
+    return 1;
+}
+
+/* Make the checksum behind p[at, at + n) true, as far as there is one. Returns where it ends. */
+static size_t seal(uint8_t *p, size_t size, size_t at, uint64_t n) {
+    if (at > size || n > size - at || size - at - n < 8) return size;
+    const uint64_t check = ct_hash_of(p + at, (size_t)n);
+    memcpy(p + at + n, &check, 8);
+    return at + (size_t)n + 8;
+}
+
+/* With true checksums, or nothing behind them would ever be reached; those of keys and values stay as they are. */
+static int run_session(const uint8_t *data, size_t size) {
+    carat_error err = {0};
+    static const int32_t tok[] = {0, 5, 10, 2, 7, 9};
+    if (!session) begin_session();
+    uint8_t *p = ct_alloc(size);
+    if (size) memcpy(p, data, size);
+    if (size >= 64) {
+        const uint64_t n_store = ct_load_u32(p + 12), n_tok = ct_load_u32(p + 28), length = size;
+        memcpy(p + 32, &length, 8);
+        seal(p, size, seal(p, size, seal(p, size, 0, 56), 16 * n_store), 4 * n_tok);
+    }
+    save(session_path, p, size);
+    ct_free(p);
+    const int rc = carat_session_load(session, session_path, &err);
+    if (rc) refused(rc, &err);
+    const int32_t n = carat_session_n_past(session);
+    if (n < 0 || n > 40) abort();
+    if (carat_session_sync(session, tok, 6, &err)) abort();
+    sink += carat_session_logits(session)[0] > 0;
+    return rc == 0;
+}
+
 const fuzz_target fuzz_targets[] = {
     {"gguf", run_gguf, seed_gguf, false, false},
     {"safetensors", run_safetensors, seed_safetensors, true, true},
@@ -298,5 +376,6 @@ const fuzz_target fuzz_targets[] = {
     {"tokenizer.gguf", run_tokenizer_gguf, seed_tokenizer_gguf, false, false},
     {"model.gguf", run_model_gguf, seed_model_gguf, false, false},
     {"config.json", run_config_json, seed_config_json, true, false},
+    {"session", run_session, seed_session, false, false},
 };
 const int fuzz_n_target = sizeof fuzz_targets / sizeof fuzz_targets[0];

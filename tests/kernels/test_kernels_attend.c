@@ -18,6 +18,7 @@
 #include "base/rng.h"
 #include "kernels/fmaf.h"
 #include "kernels/kernels.h"
+#include "kernels/tile.h"
 #include "quant/quant.h"
 
 #define CANARY 0x7fc0babeu
@@ -420,6 +421,35 @@ static void store__puts_a_row_into_its_lane(void **state) {
     }
 }
 
+/* What a lane gives is the row as the type stores it; taken by another tile it is there as if stored there, and no other
+ * lane has changed. */
+static void tiles__give_and_take_rows(void **state) {
+    (void)state;
+    for (int n = 0; n < 300; n++) {
+        const ct_dtype kv = kv_types[n % 3];
+        const int d = kv == CT_Q8_0 ? 32 * (1 + below(5)) : 1 + below(200), lane = below(CT_LANES), m = 1 + below(CT_LANES - lane);
+        const bool keys = n / 3 % 2;
+        const size_t bytes = CT_LANES * ct_dtype_row_bytes(kv, (int64_t)padded(d)), row = ct_dtype_row_bytes(kv, d);
+        uint8_t *a = malloc(bytes), *b = malloc(bytes), *want = malloc(bytes), *rows = malloc((size_t)m * row), *one = malloc(row);
+        float *x = ct_alloc_array((size_t)d, sizeof *x);
+        for (size_t i = 0; i < bytes; i++) a[i] = (uint8_t)ct_rng_u64(&rng), b[i] = want[i] = (uint8_t)ct_rng_u64(&rng);
+        for (int i = 0; i < m; i++) {
+            for (int j = 0; j < d; j++) x[j] = draw(GAUSS, (size_t)j);
+            (keys ? ref.store_key : ref.store_value)(a, kv, lane + i, x, d);
+            (keys ? ref.store_key : ref.store_value)(want, kv, lane + i, x, d);
+            ct_quant_encoder(kv)(one, x, d);
+            ct_tile_get(rows + (size_t)i * row, a, kv, d, keys, lane + i, 1);
+            assert_memory_equal(rows + (size_t)i * row, one, row);
+        }
+        memset(rows, 0, (size_t)m * row);
+        ct_tile_get(rows, a, kv, d, keys, lane, m);
+        ct_tile_put(b, rows, kv, d, keys, lane, m);
+        assert_memory_equal(b, want, bytes);
+        free(a), free(b), free(want), free(rows), free(one);
+        ct_free(x);
+    }
+}
+
 /* ---- times -------------------------------------------------------------------------------------------- */
 
 static void bench_case(const char *what, ct_dtype kv, int d, int n_head, int n_tok, int64_t pos, int64_t window) {
@@ -488,6 +518,6 @@ int main(int argc, char **argv) {
         };
         failed += cmocka_run_group_tests_name(name, tests, NULL, NULL);
     }
-    const struct CMUnitTest tests[] = {cmocka_unit_test(fmaf__rounds_once)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(fmaf__rounds_once), cmocka_unit_test(tiles__give_and_take_rows)};
     return failed + cmocka_run_group_tests_name("attention", tests, NULL, NULL);
 }

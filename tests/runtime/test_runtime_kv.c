@@ -63,6 +63,25 @@ static void kv__rewinds_anywhere_before_a_ring_is_full(void **state) {
     ct_kv_free(&kv);
 }
 
+/* What a store never had is as far away as what a ring has overwritten, until all begins again. */
+static void kv__does_not_rewind_to_what_was_not_loaded(void **state) {
+    (void)state;
+    const ct_kv_geometry g[2] = {{1, 16, 30}, {1, 16, 100}};
+    ct_kv kv;
+    assert_int_equal(ct_kv_init(&kv, g, 2, CT_F16, NULL), 0);
+    ct_kv_advance(&kv, 0, 50);
+    kv.store[0].low = 40;
+    assert_int_equal(ct_kv_first(&kv, &kv.store[0]), 40);
+    assert_int_equal(ct_kv_first(&kv, &kv.store[1]), 0);
+    for (int n = 0; n <= 50; n++) assert_int_equal(ct_kv_can_rewind(&kv, n, 8), n >= 47);
+    ct_kv_advance(&kv, 50, 30); /* the ring of 32 has moved on past it */
+    assert_int_equal(ct_kv_first(&kv, &kv.store[0]), 48);
+    ct_kv_reset(&kv);
+    assert_true(ct_kv_can_rewind(&kv, 0, 8));
+    assert_int_equal(ct_kv_first(&kv, &kv.store[0]), 0);
+    ct_kv_free(&kv);
+}
+
 /* Large arrays come from elsewhere (huge pages); as zeroed as the small ones, and given back. */
 static void kv__large_stores_are_zeroed_and_whole(void **state) {
     (void)state;
@@ -112,6 +131,7 @@ int main(void) {
         cmocka_unit_test(kv__addresses_wrap_at_the_ring),
         cmocka_unit_test(kv__rewinds_only_while_the_window_is_there),
         cmocka_unit_test(kv__rewinds_anywhere_before_a_ring_is_full),
+        cmocka_unit_test(kv__does_not_rewind_to_what_was_not_loaded),
         cmocka_unit_test(kv__large_stores_are_zeroed_and_whole),
         cmocka_unit_test(kv__sizes_do_not_overflow),
         cmocka_unit_test(plan__knows_the_total_before_it_allocates),
