@@ -423,6 +423,8 @@ typedef struct {
     uint64_t fingerprint; /* of the model */
     uint64_t bytes;       /* of the file */
     int32_t n_tok;        /* tokens: the n_ctx it needs at least */
+    int32_t n_rewind;     /* of these, the last ones that a session can drop without evaluating what is before them again, where its
+                           * own n_rewind has room for that */
     carat_kv_type kv;
 } carat_snapshot_info;
 
