@@ -347,7 +347,7 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
     cli_common common = a->common;
     if (common.ram && common.ram <= buffer_bytes(a)) {
         cli_text need, limit;
-        return cli_fail(CLI_FAILED, "bench", "--ram %s: leaves no room beside the %s that are read to measure bandwidth: give more, or "
+        return cli_fail(CLI_FAILED, "bench", "--ram %s: leaves no room beside the %s that are read to measure bandwidth: give a larger --ram, or "
                         "a smaller --buffer", cli_size_text(limit, common.ram), cli_size_text(need, buffer_bytes(a)));
     }
     if (common.ram) common.ram -= buffer_bytes(a);
