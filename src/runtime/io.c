@@ -73,7 +73,7 @@ int ct_io_new(ct_io **out, int n_reader, size_t buffer_bytes, carat_error *err) 
     io->reader = ct_alloc_array((size_t)n_reader, sizeof *io->reader);
     if ((io->bytes && !io->memory) || !io->reader) {
         ct_io_free(out);
-        return CT_FAIL(err, CARAT_ENOMEM, "reader threads: no memory for their buffers of %zu KiB", io ? buffer_bytes >> 10 : 0);
+        return CT_FAIL(err, CARAT_ENOMEM, "reader threads: no memory for their buffers of %zu KiB", buffer_bytes >> 10);
     }
     for (int i = 0; i < n_reader; i++) {
         reader *r = &io->reader[i];
