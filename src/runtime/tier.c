@@ -110,15 +110,23 @@ static void start(ct_tier *t, int slot, int32_t row, uint64_t used, bool urgent)
     ct_io_submit(t->src.io, &s->job, urgent);
 }
 
+/* The slot holds nothing any more. Lock held. */
+static void forget(ct_tier *t, ct_tier_slot *s) {
+    t->slot_of[s->row] = 0;
+    *s = (ct_tier_slot){.tier = t, .row = -1};
+}
+
 /* Start reading those of the rows that are in no slot. used: the turn they are for. Lock held. */
 static void start_missing(ct_tier *t, const int32_t *row, int n, uint64_t used, bool urgent) {
     int m = 0;
     for (int i = 0; i < n && m < t->n_slot; i++) {
-        if (t->slot_of[row[i]]) {
-            if (used == t->turn) t->slot[t->slot_of[row[i]] - 1].used = used; /* nothing may push it out any more */
-        } else {
-            t->missing[m++] = row[i];
+        ct_tier_slot *s = t->slot_of[row[i]] ? &t->slot[t->slot_of[row[i]] - 1] : NULL;
+        if (s && s->state == FAILED) { /* read ahead, or for a call that has failed: try again */
+            forget(t, s);
+            s = NULL;
         }
+        if (!s) t->missing[m++] = row[i];
+        else if (used == t->turn) s->used = used; /* nothing may push it out any more */
     }
     sort(t->missing, m);
     for (int i = 0; i < m; i++) {
@@ -150,8 +158,7 @@ static ct_tier_slot *wait_row(ct_tier *t, int32_t row) {
             }
         } else if (s->state != READING) {
             if (s->state == READY) return s;
-            t->slot_of[row] = 0;
-            *s = (ct_tier_slot){.tier = t, .row = -1};
+            forget(t, s);
             return NULL;
         } else {
             ct_io_hurry(t->src.io, &s->job);
@@ -162,7 +169,6 @@ static ct_tier_slot *wait_row(ct_tier *t, int32_t row) {
 
 static int rows_streamed(ct_tier *t, const int32_t *row, int n, const uint8_t **out, carat_error *err) {
     int rc = 0;
-    CT_TRY(ct_direct_check(t->src.file, err));
     pthread_mutex_lock(&t->lock);
     t->turn++;
     t->n_ahead = 0;
@@ -178,7 +184,16 @@ static int rows_streamed(ct_tier *t, const int32_t *row, int n, const uint8_t **
         }
     }
     pthread_mutex_unlock(&t->lock);
-    return rc;
+    return rc ? rc : ct_direct_check(t->src.file, err); /* asked when all that was read is there */
+}
+
+void ct_tier_disk(const ct_tier *t, uint64_t *reads, uint64_t *bytes, ct_latency *time) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&t->lock;
+    if (streamed(t)) pthread_mutex_lock(lock); /* rows may be on their way */
+    *reads = t->disk_reads;
+    *bytes = t->disk_bytes;
+    *time = t->disk;
+    if (streamed(t)) pthread_mutex_unlock(lock);
 }
 
 /* Rows where they lie. Reading a byte of each page makes a mapped one come now, where its time is measured. */
