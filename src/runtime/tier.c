@@ -103,30 +103,22 @@ static void sort(int32_t *x, int n) {
 static void start(ct_tier *t, int slot, int32_t row, uint64_t used, bool urgent) {
     ct_tier_slot *s = &t->slot[slot];
     if (s->row >= 0) t->slot_of[s->row] = 0;
-    *s = (ct_tier_slot){.tier = t, .row = row, .state = READING, .used = used, .born = used, .asked_ms = ct_now_ms()};
+    *s = (ct_tier_slot){.tier = t, .row = row, .state = READING, .used = used, .born = used, .begun = t->turn, .asked_ms = ct_now_ms()};
     s->job.fn = read_row;
     t->slot_of[row] = (uint16_t)(slot + 1);
     t->n_reading++;
     ct_io_submit(t->src.io, &s->job, urgent);
 }
 
-/* The slot holds nothing any more. Lock held. */
-static void forget(ct_tier *t, ct_tier_slot *s) {
-    t->slot_of[s->row] = 0;
-    *s = (ct_tier_slot){.tier = t, .row = -1};
-}
-
 /* Start reading those of the rows that are in no slot. used: the turn they are for. Lock held. */
 static void start_missing(ct_tier *t, const int32_t *row, int n, uint64_t used, bool urgent) {
     int m = 0;
     for (int i = 0; i < n && m < t->n_slot; i++) {
-        ct_tier_slot *s = t->slot_of[row[i]] ? &t->slot[t->slot_of[row[i]] - 1] : NULL;
-        if (s && s->state == FAILED) { /* read ahead, or for a call that has failed: try again */
-            forget(t, s);
-            s = NULL;
+        if (t->slot_of[row[i]]) {
+            if (used == t->turn) t->slot[t->slot_of[row[i]] - 1].used = used; /* nothing may push it out any more */
+        } else {
+            t->missing[m++] = row[i];
         }
-        if (!s) t->missing[m++] = row[i];
-        else if (used == t->turn) s->used = used; /* nothing may push it out any more */
     }
     sort(t->missing, m);
     for (int i = 0; i < m; i++) {
@@ -158,7 +150,12 @@ static ct_tier_slot *wait_row(ct_tier *t, int32_t row) {
             }
         } else if (s->state != READING) {
             if (s->state == READY) return s;
-            forget(t, s);
+            if (s->begun < t->turn) { /* it failed ahead, or for an earlier call: try again */
+                start(t, (int)(s - t->slot), row, t->turn, true);
+                continue;
+            }
+            t->slot_of[row] = 0;
+            *s = (ct_tier_slot){.tier = t, .row = -1};
             return NULL;
         } else {
             ct_io_hurry(t->src.io, &s->job);

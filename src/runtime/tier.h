@@ -33,6 +33,7 @@ typedef struct {
     uint8_t state;
     uint64_t used;     /* turn of ct_tier_rows that last asked for it */
     uint64_t born;     /* turn that it was read for */
+    uint64_t begun;    /* turn in which reading began: the one before, if ahead */
     double asked_ms;
 } ct_tier_slot;
 
