@@ -148,10 +148,13 @@ static int too_small(const carat_plan *p, uint64_t ram, uint64_t need, carat_err
                    (unsigned long long)(p->scratch_bytes >> 20), (unsigned long long)((p->smallest + 0xfffff) >> 20));
 }
 
+uint64_t ct_place_total(const ct_place *p, const carat_plan *session) {
+    return p->plan.total_bytes - ct_plan_session_bytes(&p->plan) + p->session_bytes + ct_plan_session_bytes(session);
+}
+
 /* A later session, of a model whose weights have their places. */
 static int join(const ct_place *p, const carat_plan *plan, ct_forward_opts *f, carat_error *err) {
-    const uint64_t first = ct_plan_session_bytes(&p->plan), mine = ct_plan_session_bytes(plan);
-    const uint64_t total = p->plan.total_bytes - first + p->session_bytes + mine;
+    const uint64_t mine = ct_plan_session_bytes(plan), total = ct_place_total(p, plan);
     f->stream_experts = p->experts != NULL;
     if (!p->plan.ram || total <= p->plan.ram) return 0;
     return CT_FAIL(err, CARAT_ENOMEM, "another session of %llu MiB needs a ceiling of %llu MiB, the model was opened with %llu MiB",

@@ -106,7 +106,7 @@ static bool is_right(const user *u, int il, int i) {
         }
         for (int64_t r = 0; r < p->n_row; r++) {
             for (size_t b = 0; b < p->row_bytes; b++) {
-                if (have[laid_at(p, r) + b] != (file[(size_t)r * p->row_bytes + b] ^ 0xff)) return false;
+                if ((have[laid_at(p, r) + b] ^ file[(size_t)r * p->row_bytes + b]) != 0xff) return false;
             }
         }
     }
