@@ -48,6 +48,7 @@ typedef struct {
     bool json;
     int32_t n_threads;            /* 0 = all cores */
     uint64_t ram;                 /* 0 = no limit */
+    uint64_t ram_aside;           /* of it, what the verb itself takes */
     const char *cpu;              /* NULL = the machine's best */
     /* Of verbs that open a session: */
     int32_t kv;                   /* a carat_kv_type */

@@ -350,7 +350,7 @@ static int open_model(bench_state *b, bencher *t, int32_t max_depth) {
         return cli_fail(CLI_FAILED, "bench", "--ram %s: leaves no room beside the %s that are read to measure bandwidth: give a larger --ram, or "
                         "a smaller --buffer", cli_size_text(limit, common.ram), cli_size_text(need, buffer_bytes(a)));
     }
-    if (common.ram) common.ram -= buffer_bytes(a);
+    if (common.ram) common.ram_aside = buffer_bytes(a);
     const char *path = cli_model_path(&common, buf, sizeof buf);
     int status = path ? cli_model_open(&b->m, &common, path, false) : CLI_FAILED;
     if (status) return status;

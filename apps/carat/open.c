@@ -51,7 +51,7 @@ int cli_model_open(carat_model **out, const cli_common *c, const char *path, boo
     carat_model_opts o = carat_model_opts_default();
     o.vocab_only = vocab_only;
     o.cpu = c->cpu;
-    o.ram = c->ram;
+    o.ram = c->ram - c->ram_aside;
     o.ple = (carat_place)c->ple;
     o.experts = (carat_place)c->experts;
     o.expert_cache = c->expert_cache;
@@ -98,7 +98,7 @@ int cli_session_open(carat_session **out, const carat_model *m, const cli_common
     }
     carat_plan plan;
     if (carat_plan_make(&plan, m, o, &err)) return cli_fail_err(c->verb, &err);
-    if (!plan.fits) return cli_plan_refuse(&plan, c->verb, o->n_ctx ? o->n_ctx : 4096, c->ram > 0);
+    if (!plan.fits) return cli_plan_refuse(&plan, c, o->n_ctx ? o->n_ctx : 4096);
     if (!c->json && (plan.ram || cli_is_terminal(2))) cli_plan_line(&plan);
     return carat_session_new(out, m, o, &err) ? cli_fail_err(c->verb, &err) : CLI_DONE;
 }

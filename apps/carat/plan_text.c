@@ -1,6 +1,5 @@
 #include "plan_text.h"
 
-#include "args.h"
 #include "term.h"
 
 static uint64_t sum(const uint64_t *role) {
@@ -89,7 +88,7 @@ void cli_plan_table(const carat_plan *p, int32_t n_ctx) {
     if (!p->ram) return;
     if (p->fits) cli_printf("  fits, %s left", cli_size_text(a, p->ram - p->total_bytes));
     else cli_printf("  does not fit");
-    cli_printf(" (smallest that would: %lluM)\n", (unsigned long long)mib_up(p->smallest));
+    cli_printf(" (smallest that would: %lluM)\n", (unsigned long long)mib_up(p->smallest + c->ram_aside));
 }
 
 void cli_plan_line(const carat_plan *p) {
@@ -106,13 +105,14 @@ void cli_plan_line(const carat_plan *p) {
     fputc('\n', stderr);
 }
 
-int cli_plan_refuse(const carat_plan *p, const char *verb, int32_t n_ctx, bool given) {
+int cli_plan_refuse(const carat_plan *p, const cli_common *c, int32_t n_ctx) {
+    const bool given = c->ram > 0;
     cli_text limit, need, weights, kv, rest;
     const uint64_t fixed = p->resident_bytes + p->expert_cache_bytes + p->mapped_bytes;
-    return cli_fail(CLI_FAILED, verb,
+    return cli_fail(CLI_FAILED, c->verb,
                     "%s%s%s: needs %s (weights %s, KV cache %s for %d tokens, the rest %s): give --ram %lluM or more, a smaller -c, "
-                    "--kv q8_0, or a smaller model", given ? "--ram " : "", cli_size_text(limit, p->ram), given ? "" : " are free",
-                    cli_size_text(need, p->smallest), cli_size_text(weights, fixed), cli_size_text(kv, p->kv_bytes), (int)n_ctx,
+                    "--kv q8_0, or a smaller model", given ? "--ram " : "", cli_size_text(limit, p->ram + c->ram_aside), given ? "" : " are free",
+                    cli_size_text(need, p->smallest + c->ram_aside), cli_size_text(weights, fixed), cli_size_text(kv, p->kv_bytes), (int)n_ctx,
                     cli_size_text(rest, p->total_bytes > fixed + p->kv_bytes ? p->total_bytes - fixed - p->kv_bytes : 0),
-                    (unsigned long long)mib_up(p->smallest));
+                    (unsigned long long)mib_up(p->smallest + c->ram_aside));
 }

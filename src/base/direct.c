@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -18,11 +17,9 @@
 static long read_at(int fd, void *buf, size_t n, uint64_t offset) { return (long)pread(fd, buf, n, (off_t)offset); }
 
 #ifdef __APPLE__
-#define CHANGED(st) ((st)->st_mtimespec)
 static bool past_cache(int fd) { return fcntl(fd, F_NOCACHE, 1) == 0; }
 static void give_back(int fd, uint64_t offset, size_t n) { (void)fd, (void)offset, (void)n; }
 #else
-#define CHANGED(st) ((st)->st_mtim)
 static bool past_cache(int fd) {
 #ifdef O_DIRECT
     const int flags = fcntl(fd, F_GETFL);
@@ -38,32 +35,26 @@ static void give_back(int fd, uint64_t offset, size_t n) {
 #endif
 
 int ct_direct_open(ct_direct *out, const ct_mapped_file *f, carat_error *err) {
-    struct stat st;
     memset(out, 0, sizeof *out);
-    (void)memcpy(out->name, f->name, sizeof out->name);
-    if (f->fd < 0 || fstat(f->fd, &st) != 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", f->name, f->fd < 0 ? "is no file" : strerror(errno));
+    memcpy(out->name, f->name, sizeof out->name);
+    if (f->fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: is no file", f->name);
     out->fd = f->fd;
     out->size = f->size;
-    out->changed[0] = (int64_t)CHANGED(&st).tv_sec;
-    out->changed[1] = (int64_t)CHANGED(&st).tv_nsec;
+    memcpy(out->changed, f->changed, sizeof out->changed);
     out->read_at = read_at;
     out->past_cache = past_cache(f->fd);
-    if ((uint64_t)st.st_size == f->size) return 0;
-    return CT_FAIL(err, CARAT_EIO, "%s: its size changed from %zu to %lld bytes since it was opened", f->name, f->size,
-                   (long long)st.st_size);
+    return ct_direct_check(out, err);
 }
 
 int ct_direct_check(const ct_direct *f, carat_error *err) {
-    struct stat st;
-    if (fstat(f->fd, &st) != 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", f->name, strerror(errno));
-    if ((uint64_t)st.st_size < f->size) {
-        return CT_FAIL(err, CARAT_EIO, "%s: was cut to %lld of %llu bytes while in use", f->name, (long long)st.st_size,
+    uint64_t size;
+    int64_t changed[2];
+    if (!ct_file_state(f->fd, &size, changed)) return CT_FAIL(err, CARAT_EIO, "%s: %s", f->name, strerror(errno));
+    if (size < f->size) {
+        return CT_FAIL(err, CARAT_EIO, "%s: was cut to %llu of %llu bytes while in use", f->name, (unsigned long long)size,
                        (unsigned long long)f->size);
     }
-    if ((int64_t)CHANGED(&st).tv_sec == f->changed[0] && (int64_t)CHANGED(&st).tv_nsec == f->changed[1] &&
-        (uint64_t)st.st_size == f->size) {
-        return 0;
-    }
+    if (size == f->size && changed[0] == f->changed[0] && changed[1] == f->changed[1]) return 0;
     return CT_FAIL(err, CARAT_EIO, "%s: was written to while in use: open the model again", f->name);
 }
 

@@ -16,7 +16,7 @@ typedef struct {
     int fd;              /* of the mapped file, not owned */
     bool past_cache;     /* false: the file system has only buffered reads, whose pages are given back afterwards */
     uint64_t size;
-    int64_t changed[2];  /* when the file was last written to, when this was opened: seconds, nanoseconds */
+    int64_t changed[2];  /* when the file was last written to, as it was mapped: seconds, nanoseconds */
     ct_read_fn read_at;  /* tests put one that fails */
     char name[CT_PATH_SHOWN + 1];
 } ct_direct;
@@ -30,7 +30,7 @@ static inline size_t ct_direct_skip(uint64_t offset) { return (size_t)(offset & 
 /* Read [offset, offset + n) into buf + ct_direct_skip(offset). buf: ct_direct_room(n) bytes, aligned to CT_DIRECT_ALIGN.
  * May be called by several threads. EIO. */
 int ct_direct_read(const ct_direct *f, uint64_t offset, size_t n, uint8_t *buf, carat_error *err);
-/* EIO when the file is not as it was when f was opened: to be asked before what was read is trusted. */
+/* EIO when the file is not as it was when it was mapped: to be asked after reading, before what was read is trusted. */
 int ct_direct_check(const ct_direct *f, carat_error *err);
 
 #endif

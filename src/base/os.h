@@ -15,6 +15,7 @@ typedef struct {
     const uint8_t *data; /* read-only mapping; never NULL when open, even for an empty file */
     size_t size;
     uint64_t device, inode; /* identify the file (two names, one file) */
+    int64_t changed[2];  /* when it was last written to, as it was mapped: seconds, nanoseconds */
     int fd;              /* of the open file, for reads that do not go through the mapping (base/direct.h); -1 for a buffer */
     char name[CT_PATH_SHOWN + 1]; /* for messages: the end of its path */
 } ct_mapped_file;
@@ -22,6 +23,8 @@ typedef struct {
 /* Map a regular file read-only. Fails with EIO on anything that is not a readable regular file. */
 int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err);
 void ct_unmap_file(ct_mapped_file *f);
+/* Size of the open file, and when it was last written to. False and errno where the system does not tell. */
+bool ct_file_state(int fd, uint64_t *size, int64_t changed[2]);
 /* Ask the kernel to start reading [off, off+n) of the mapping. Only a hint. */
 void ct_map_prefetch(const ct_mapped_file *f, size_t off, size_t n);
 

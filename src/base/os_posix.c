@@ -19,6 +19,25 @@ const char *ct_path_shown(const char *path) {
     return n > CT_PATH_SHOWN ? path + n - CT_PATH_SHOWN : path;
 }
 
+#ifdef __APPLE__
+#define CHANGED st_mtimespec
+#else
+#define CHANGED st_mtim
+#endif
+
+static void put_changed(int64_t changed[2], const struct stat *st) {
+    changed[0] = (int64_t)st->CHANGED.tv_sec;
+    changed[1] = (int64_t)st->CHANGED.tv_nsec;
+}
+
+bool ct_file_state(int fd, uint64_t *size, int64_t changed[2]) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return false;
+    *size = (uint64_t)st.st_size;
+    put_changed(changed, &st);
+    return true;
+}
+
 static int open_regular(int *fd, struct stat *st, const char *path, carat_error *err) {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (*fd < 0) return CT_FAIL(err, CARAT_EIO, "%s: %s", ct_path_shown(path), strerror(errno));
@@ -50,6 +69,7 @@ int ct_map_file(ct_mapped_file *out, const char *path, carat_error *err) {
     (void)snprintf(out->name, sizeof out->name, "%s", ct_path_shown(path));
     out->device = (uint64_t)st.st_dev;
     out->inode = (uint64_t)st.st_ino;
+    put_changed(out->changed, &st);
     if (st.st_size == 0) {
         out->data = empty_file;
     } else {

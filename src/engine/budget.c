@@ -105,6 +105,7 @@ typedef struct {
     const carat_session_opts *o;
     const ct_expert_layer *layer; /* [n_layer] of the model's experts */
     size_t slot_bytes;            /* of one expert in the cache, all that goes with it */
+    size_t cache_bytes;           /* of a cache without slots */
     uint64_t dense, experts, ple; /* bytes that each takes resident */
     uint64_t load_buffers;
 } limits;
@@ -121,10 +122,13 @@ static void measure(limits *l) {
     po.no_experts = false;
     l->experts = ct_pack_bytes(&m->weights, &m->cfg, &m->kernels, &po, &buffers) - l->dense;
     l->load_buffers = max64(l->load_buffers, buffers);
-    l->ple = m->info.role[CARAT_ROLE_PLE_TABLE].bytes;
+    po.ple_table = true;
+    l->ple = ct_pack_bytes(&m->weights, &m->cfg, &m->kernels, &po, &buffers) - l->dense - l->experts;
+    l->load_buffers = max64(l->load_buffers, buffers);
     if (!m->cfg.n_expert) return;
     const ct_experts_opts one = ct_place_experts_opts(m, l->layer, 1), two = ct_place_experts_opts(m, l->layer, 2);
     l->slot_bytes = ct_experts_bytes(&two) - ct_experts_bytes(&one);
+    l->cache_bytes = ct_experts_bytes(&one) - l->slot_bytes;
 }
 
 /* Everything but the experts' cache, under the places that p names. */
@@ -148,7 +152,7 @@ static void plan_slots(carat_plan *p, const limits *l, uint64_t ram) {
     const uint64_t all = (uint64_t)p->n_expert_all, left = ram > p->total_bytes ? ram - p->total_bytes : 0;
     uint64_t bytes = left - left / OTHER_SHARE;
     if (m->opts.expert_cache) bytes = min64(bytes, m->opts.expert_cache);
-    uint64_t n = min64(bytes / l->slot_bytes, all);
+    uint64_t n = bytes > l->cache_bytes ? min64((bytes - l->cache_bytes) / l->slot_bytes, all) : 0;
     if (n < (uint64_t)least_slots(m)) n = (uint64_t)least_slots(m);
     p->n_expert_slot = (int32_t)n;
     const ct_experts_opts o = ct_place_experts_opts(m, l->layer, (int)n);
@@ -165,15 +169,22 @@ static bool try_places(carat_plan *p, const limits *l, ct_forward_opts *f, carat
     return p->total_bytes <= ram;
 }
 
-/* The best places that fit; the last ones tried need least. */
-static bool choose_places(carat_plan *p, const limits *l, ct_forward_opts *f, uint64_t ram) {
+enum { N_CHOICE = 4 };
+
+/* The i-th of the places that experts and table may have, fastest first. Does everything fit so? */
+static bool try_choice(carat_plan *p, const limits *l, ct_forward_opts *f, int i, uint64_t ram) {
     const carat_model *m = l->m;
     const bool has_ple = m->cfg.d_ple > 0, has_experts = m->cfg.n_expert > 0;
     const carat_place ple[2] = {m->opts.ple ? m->opts.ple : CARAT_PLACE_RESIDENT, m->opts.ple ? m->opts.ple : CARAT_PLACE_STREAMED};
     const carat_place experts[2] = {m->opts.experts ? m->opts.experts : CARAT_PLACE_RESIDENT,
                                     m->opts.experts ? m->opts.experts : CARAT_PLACE_STREAMED};
-    for (int i = 0; i < 4; i++) {
-        if (try_places(p, l, f, has_ple ? ple[i / 2] : CARAT_PLACE_AUTO, has_experts ? experts[i % 2] : CARAT_PLACE_AUTO, ram)) return true;
+    return try_places(p, l, f, has_ple ? ple[i / 2] : CARAT_PLACE_AUTO, has_experts ? experts[i % 2] : CARAT_PLACE_AUTO, ram);
+}
+
+/* The best places that fit. */
+static bool choose_places(carat_plan *p, const limits *l, ct_forward_opts *f, uint64_t ram) {
+    for (int i = 0; i < N_CHOICE; i++) {
+        if (try_choice(p, l, f, i, ram)) return true;
     }
     return false;
 }
@@ -197,13 +208,17 @@ static void lengthen_chunk(carat_plan *p, const limits *l, ct_forward_opts *f, c
     }
 }
 
-/* The least ceiling: the shortest chunk, as much on disk as may be. */
+/* The least ceiling: the shortest chunk, and mostly as much on disk as may be; where that is little, its buffers take more. */
 static uint64_t smallest(const limits *l, const ct_forward_opts *asked, const carat_plan *p) {
-    carat_plan least = *p;
-    ct_forward_opts f = *asked;
-    if (!l->o->n_chunk) set_chunk(&f, asked, LEAST_CHUNK);
-    (void)choose_places(&least, l, &f, 0);
-    return least.total_bytes;
+    uint64_t least = UINT64_MAX;
+    for (int i = 0; i < N_CHOICE; i++) {
+        carat_plan q = *p;
+        ct_forward_opts f = *asked;
+        if (!l->o->n_chunk && f.n_chunk > LEAST_CHUNK) set_chunk(&f, asked, LEAST_CHUNK);
+        (void)try_choice(&q, l, &f, i, 0);
+        least = min64(least, q.total_bytes);
+    }
+    return least;
 }
 
 static void plan_limited(carat_plan *p, const limits *l, ct_forward_opts *f, uint64_t ram) {
@@ -213,7 +228,8 @@ static void plan_limited(carat_plan *p, const limits *l, ct_forward_opts *f, uin
     p->n_expert_all = l->m->cfg.n_expert * l->m->cfg.n_layer;
     p->smallest = smallest(l, &asked, p);
     p->fits = choose_places(p, l, f, ram);
-    for (int n = asked.n_chunk / 2; !p->fits && !l->o->n_chunk && n >= LEAST_CHUNK; n /= 2) {
+    for (int n = asked.n_chunk; !p->fits && !l->o->n_chunk && n > LEAST_CHUNK;) {
+        n = n / 2 > LEAST_CHUNK ? n / 2 : LEAST_CHUNK;
         set_chunk(f, &asked, n);
         p->fits = choose_places(p, l, f, ram);
     }
@@ -233,15 +249,22 @@ static bool open_fits(const carat_plan *p, const carat_model *m) {
 
 /* A session of a model whose weights have their places. */
 static bool plan_placed(carat_plan *p, const carat_model *m, ct_forward_opts *f, const carat_session_opts *o) {
+    const ct_forward_opts asked = *f;
     pthread_mutex_lock(&m->place->lock);
     const bool done = m->place->done;
-    if (done) *p = m->place->plan;
+    if (done) {
+        *p = m->place->plan;
+        if (!o->n_chunk && p->n_chunk > f->n_chunk) set_chunk(f, &asked, p->n_chunk);
+        size_session(p, m, f, o);
+        /* Shorter chunks where others have taken the room. */
+        while (p->ram && !o->n_chunk && f->n_chunk > LEAST_CHUNK && ct_place_total(m->place, p) > p->ram) {
+            set_chunk(f, &asked, f->n_chunk / 2 > LEAST_CHUNK ? f->n_chunk / 2 : LEAST_CHUNK);
+            size_session(p, m, f, o);
+        }
+        add_up(p);
+    }
     pthread_mutex_unlock(&m->place->lock);
-    if (!done) return false;
-    if (!o->n_chunk && p->n_chunk > f->n_chunk) set_chunk(f, f, p->n_chunk);
-    size_session(p, m, f, o);
-    add_up(p);
-    return true;
+    return done;
 }
 
 int ct_plan_session(carat_plan *p, ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err) {

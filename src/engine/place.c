@@ -41,14 +41,14 @@ ct_experts_opts ct_place_experts_opts(const carat_model *m, const ct_expert_laye
 }
 
 ct_pack_opts ct_place_pack_opts(const carat_model *m, const carat_plan *p, const ct_forward_opts *f) {
-    static const ct_direct to_be_opened; /* for sizes alone */
+    static const ct_direct to_be_opened; /* stands for the files: carry_out puts them here */
     const bool limited = p->ram > 0;
     return (ct_pack_opts){.split_head = f->n_top > 0 && !limited,
                           .all = limited,
                           .no_experts = p->experts == CARAT_PLACE_STREAMED,
                           .ple_table = p->ple == CARAT_PLACE_RESIDENT,
                           .source = &m->source,
-                          .file = !limited ? NULL : m->place->file ? m->place->file : &to_be_opened,
+                          .file = limited ? &to_be_opened : NULL,
                           .n_threads = f->n_threads};
 }
 
@@ -108,8 +108,10 @@ static void open_ple(ct_place *p, const carat_model *m, carat_place place) {
 static int carry_out(ct_place *p, const carat_model *m, const carat_plan *plan, const ct_forward_opts *f, carat_error *err) {
     const bool streams = plan->ple == CARAT_PLACE_STREAMED || plan->experts == CARAT_PLACE_STREAMED;
     if (plan->ram || streams) CT_TRY(open_files(p, m, err));
-    const ct_pack_opts po = ct_place_pack_opts(m, plan, f);
+    ct_pack_opts po = ct_place_pack_opts(m, plan, f);
+    if (po.file) po.file = p->file;
     CT_TRY(ct_pack_make(&p->pack, &m->weights, &m->cfg, &m->kernels, &po, err));
+    for (int i = 0; p->file && i < ct_source_n_files(&m->source); i++) CT_TRY(ct_direct_check(&p->file[i], err));
     if (plan->experts == CARAT_PLACE_STREAMED) CT_TRY(open_experts(p, m, err));
     if (streams) CT_TRY(ct_io_new(&p->io, CT_N_READER, ct_place_reader_buffer(m, plan, p->expert_layer), err));
     if (plan->experts == CARAT_PLACE_STREAMED) {
@@ -144,10 +146,13 @@ static int too_small(const carat_plan *p, uint64_t ram, uint64_t need, carat_err
                    (unsigned long long)(p->scratch_bytes >> 20), (unsigned long long)((p->smallest + 0xfffff) >> 20));
 }
 
+uint64_t ct_place_total(const ct_place *p, const carat_plan *session) {
+    return p->plan.total_bytes - ct_plan_session_bytes(&p->plan) + p->session_bytes + ct_plan_session_bytes(session);
+}
+
 /* A later session, of a model whose weights have their places. */
 static int join(const ct_place *p, const carat_plan *plan, ct_forward_opts *f, carat_error *err) {
-    const uint64_t first = ct_plan_session_bytes(&p->plan), mine = ct_plan_session_bytes(plan);
-    const uint64_t total = p->plan.total_bytes - first + p->session_bytes + mine;
+    const uint64_t mine = ct_plan_session_bytes(plan), total = ct_place_total(p, plan);
     f->stream_experts = p->experts != NULL;
     if (!p->plan.ram || total <= p->plan.ram) return 0;
     return CT_FAIL(err, CARAT_ENOMEM, "another session of %llu MiB needs a ceiling of %llu MiB, the model was opened with %llu MiB",

@@ -25,6 +25,8 @@ typedef struct {
 int ct_plan_session(carat_plan *out, ct_forward_opts *f, const carat_model *m, const carat_session_opts *o, carat_error *err);
 /* Bytes of a session by itself. */
 uint64_t ct_plan_session_bytes(const carat_plan *p);
+/* Bytes with one session more, of a model whose weights have their places. p is locked. */
+uint64_t ct_place_total(const ct_place *p, const carat_plan *session);
 /* Carry out the plan, once; later sessions are checked against what is left of the ceiling. f gets what only now exists. The
  * session's bytes are counted until ct_place_leave. ENOMEM, EIO. */
 int ct_place_enter(ct_place *p, const carat_model *m, const carat_plan *plan, ct_forward_opts *f, carat_error *err);

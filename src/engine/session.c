@@ -291,6 +291,9 @@ int32_t carat_session_n_ctx(const carat_session *s) { return s->fw.o.n_ctx; }
 void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
     const carat_model *m = s->model;
     const ct_place *place = m->place;
+    uint64_t ple_disk_reads, ple_read_bytes;
+    ct_latency ple_disk;
+    ct_tier_disk(&s->fw.ple_tier, &ple_disk_reads, &ple_read_bytes, &ple_disk);
     *out = (carat_session_stats){
         .kv_bytes = s->fw.kv.bytes,
         .scratch_bytes = s->fw.plan.bytes + token_bytes(s->fw.o.n_ctx, s->lookup_mode != CARAT_LOOKUP_OFF),
@@ -302,11 +305,11 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
         .ple_cache_bytes = m->cfg.d_ple ? ct_tier_bytes(&place->ple, s->fw.ple_tier.n_slot) : 0,
         .ple_reads = s->fw.ple_tier.reads,
         .ple_hits = s->fw.ple_tier.hits,
-        .ple_disk_reads = s->fw.ple_tier.disk_reads,
-        .ple_read_bytes = s->fw.ple_tier.disk_bytes,
+        .ple_disk_reads = ple_disk_reads,
+        .ple_read_bytes = ple_read_bytes,
         .ple_stall_ms = s->fw.ple_tier.stall_ms,
         .ple_lookup = ct_latency_report(&s->fw.ple_tier.lookup),
-        .ple_disk = ct_latency_report(&s->fw.ple_tier.disk),
+        .ple_disk = ct_latency_report(&ple_disk),
         .experts = place->plan.experts,
         .expert_cache_bytes = place->experts ? place->plan.expert_cache_bytes : 0,
         .n_expert_slot = place->experts ? ct_experts_n_slot(place->experts) : 0,

@@ -22,7 +22,7 @@ int ct_ffn(ct_forward *f, int il, int r0, int n, carat_error *err) {
     const int d = f->cfg->d_model;
     const size_t at = (size_t)r0 * (size_t)d;
     /* Experts that are on disk are read while the dense part is computed. */
-    if (f->cfg->n_expert) CT_TRY(ct_moe_choose(f, il, r0, n, err));
+    if (f->cfg->n_expert) ct_moe_choose(f, il, r0, n);
     ct_norm_rows(f, f->xn + at, f->x + at, w->ffn_norm, n - r0, d);
     ct_tap(f, il, "ffn_norm", f->xn, n, d);
     ct_profile_step(f->profile, CARAT_STEP_FFN);

@@ -46,7 +46,7 @@ void ct_attention(ct_forward *f, int il, int r0, int n, int pos);
 int ct_ffn(ct_forward *f, int il, int r0, int n, carat_error *err);
 /* Experts part, in two steps with the dense part between: choose experts from f->x, and have those that are on disk read;
  * then leave their weighted sum in f->moe_out. */
-int ct_moe_choose(ct_forward *f, int il, int r0, int n, carat_error *err);
+void ct_moe_choose(ct_forward *f, int il, int r0, int n);
 int ct_moe(ct_forward *f, int il, int r0, int n, carat_error *err);
 /* The per-layer inputs of a chunk whose scaled embedding is f->x: layers [0, n_layer_all) for all rows, the others for
  * rows [r0, n). tok[n, n + n_more) follow. */

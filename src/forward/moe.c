@@ -134,11 +134,11 @@ static int wave_size(const ct_forward *f, int k) {
 
 static carat_expert_stats *stats_of(ct_forward *f, int n_row) { return n_row == 1 ? &f->expert_decode : &f->expert_prefill; }
 
-static int begin_wave(ct_forward *f, int il, int k, int n_row, carat_error *err) {
+static void begin_wave(ct_forward *f, int il, int k, int n_row) {
     const int n = wave_size(f, k);
     memcpy(f->use.expert, f->moe_list + k, (size_t)n * sizeof *f->use.expert);
     f->use.stats = stats_of(f, n_row);
-    return ct_experts_begin(f->o.experts, &f->use, il, n, err);
+    ct_experts_begin(f->o.experts, &f->use, il, n);
 }
 
 /* While the wave that begins with the k-th expert is computed: read what the next one wants; behind the last of a layer,
@@ -162,7 +162,7 @@ static void hint_next(ct_forward *f, int il, int r0, int n) {
     ct_experts_hint(f->o.experts, il + 1, f->moe_hint, m, false, stats_of(f, n - r0));
 }
 
-int ct_moe_choose(ct_forward *f, int il, int r0, int n, carat_error *err) {
+void ct_moe_choose(ct_forward *f, int il, int r0, int n) {
     const bool streamed = f->o.experts != NULL;
     ct_profile_step(f->profile, CARAT_STEP_ROUTER);
     route(f, il, r0, n);
@@ -171,14 +171,13 @@ int ct_moe_choose(ct_forward *f, int il, int r0, int n, carat_error *err) {
     f->n_moe_list = distinct(f, f->route_index, r0, n, f->moe_list, f->moe_count);
     if (streamed) {
         ct_experts_enter(f->o.experts, il, n - r0, f->moe_list, f->moe_count, f->n_moe_list);
-        CT_TRY(begin_wave(f, il, 0, n - r0, err));
+        begin_wave(f, il, 0, n - r0);
     }
     const bool guess = streamed && f->o.expert_ahead && (n - r0) * f->cfg->n_expert_used < f->cfg->n_expert;
     const bool ahead = (f->route_ahead || guess) && look_ahead(f, il, r0, n);
     if (ahead && guess) hint_next(f, il, r0, n);
     if (f->route) report(f, il, r0, n, ahead);
     ct_profile_step(f->profile, CARAT_STEP_OTHER);
-    return 0;
 }
 
 /* The pairs of m experts from the k-th on: rows and weights, expert by expert, and where each expert's begin. */
@@ -279,7 +278,7 @@ static int wave(ct_forward *f, int il, int r0, int n, int k, int m, carat_error 
     moe_job job = {f, il, r0, gather(f, k, m, r0, n)};
     if (n - r0 > 1) ct_pool_run(f->pool, copy_item, &job, job.n_pair);
     if (f->o.experts) {
-        if (k > 0) CT_TRY(begin_wave(f, il, k, n - r0, err));
+        if (k > 0) begin_wave(f, il, k, n - r0);
         read_ahead(f, il, k, n - r0);
         CT_TRY(compute_arriving(f, il, r0, n, k, err));
     } else {

@@ -248,12 +248,29 @@ static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bo
 
 /* ---- use ---- */
 
-/* Pin expert i of the use where it is in the cache, or on its way. Lock held. */
+/* Where the experts of the use are in the cache, or on their way. Is there a slot for each of the others? Lock held. */
+static bool find_slots(const ct_experts *t, const ct_expert_use *u) {
+    int n_absent = 0, n_free = 0, n_present = 0;
+    for (int i = 0; i < u->n; i++) {
+        u->slot[i] = ct_cache_find(&t->cache, ct_cache_key(&t->cache, u->layer, u->expert[i]));
+        if (u->slot[i] < 0) n_absent++;
+        else n_present += t->cache.n_pin[u->slot[i]] == 0; /* free, but about to be pinned */
+    }
+    for (int32_t s = 0; s < t->o.n_slot && n_free < n_absent + n_present; s++) n_free += t->cache.n_pin[s] == 0;
+    return n_free >= n_absent + n_present;
+}
+
+/* Pin expert i of the use, which is in the cache or on its way. Lock held. */
 static void pin_present(ct_experts *t, ct_expert_use *u, int i) {
-    const int32_t slot = u->slot[i] = ct_cache_find(&t->cache, ct_cache_key(&t->cache, u->layer, u->expert[i]));
-    if (slot < 0) return;
+    const int32_t slot = u->slot[i];
     slot_state *s = &t->slot[slot];
     ct_cache_pin(&t->cache, slot);
+    if (s->state == FAILED) { /* who asked then has not let go yet: it was not this use that failed */
+        u->stats->misses++;
+        ct_cache_pin(&t->cache, slot);
+        u->stats->read_bytes += start(t, slot, u->layer, u->expert[i], false);
+        return;
+    }
     u->stats->hits++;
     if (s->hinted) {
         if (s->guess) t->guess_worth += (1.0f - t->guess_worth) / GUESS_MEMORY;
@@ -265,14 +282,13 @@ static void pin_present(ct_experts *t, ct_expert_use *u, int i) {
     for (int k = 0; s->state == READING && k < t->jobs_per_slot && job[k].t; k++) ct_io_hurry(t->o.io, &job[k].io);
 }
 
-/* Read expert i of the use, which is in no slot. False: every slot is pinned. Lock held. */
-static bool read_absent(ct_experts *t, ct_expert_use *u, int i) {
+/* Read expert i of the use, which is in no slot, into one that is free. Lock held. */
+static void read_absent(ct_experts *t, ct_expert_use *u, int i) {
     const int32_t slot = u->slot[i] = ct_cache_take(&t->cache, ct_cache_key(&t->cache, u->layer, u->expert[i]));
-    if (slot < 0) return false;
+    assert(slot >= 0);
     u->stats->misses++;
     u->stats->read_bytes += start(t, slot, u->layer, u->expert[i], false);
     ct_cache_pin(&t->cache, slot);
-    return true;
 }
 
 void ct_experts_enter(ct_experts *t, int layer, int n_tok, const int32_t *expert, const int32_t *weight, int n) {
@@ -282,45 +298,47 @@ void ct_experts_enter(ct_experts *t, int layer, int n_tok, const int32_t *expert
     pthread_mutex_unlock(&t->lock);
 }
 
-/* Hints for the layer that has come, of experts it does not want: what no reader has begun need not be read. Lock held. */
-static void drop_hints(ct_experts *t, const ct_expert_use *u) {
+/* Guesses for the layer that has come, of experts it does not want: what no reader has begun need not be read. Lock held. */
+static void drop_guesses(ct_experts *t, const ct_expert_use *u) {
     for (int32_t slot = 0; slot < t->o.n_slot && t->n_hinting > 0; slot++) {
         slot_state *s = &t->slot[slot];
         if (s->state != READING || !s->guess || s->layer != u->layer) continue;
         read_job *job = t->job + (size_t)slot * (size_t)t->jobs_per_slot;
-        for (int k = 0; k < t->jobs_per_slot && job[k].t; k++) {
-            if (!ct_io_cancel(t->o.io, &job[k].io)) continue;
+        if (!ct_io_cancel(t->o.io, &job->io, sizeof *job, s->n_left)) continue;
+        for (int k = 0; k < s->n_left; k++) {
             const ct_expert_part *p = &t->o.layer[s->layer].part[job[k].part];
-            u->stats->read_bytes -= (uint64_t)job[k].n_row * (p->lay ? p->row_bytes : 1); /* counted when hinted at */
-            s->n_left--;
-            s->rc = CARAT_ECANCEL;
+            u->stats->read_bytes -= (uint64_t)job[k].n_row * (p->lay ? p->row_bytes : 1); /* counted when it was guessed */
         }
-        if (s->n_left == 0) finish(t, slot);
+        s->rc = CARAT_ECANCEL;
+        finish(t, slot);
     }
 }
 
-int ct_experts_begin(ct_experts *t, ct_expert_use *u, int layer, int n, carat_error *err) {
+void ct_experts_begin(ct_experts *t, ct_expert_use *u, int layer, int n) {
     assert(n <= t->o.n_slot / 2);
     u->layer = layer;
-    u->n = u->n_given = 0;
-    for (int p = 0; p < CT_EXPERT_PARTS; p++) CT_TRY(ct_direct_check(t->o.layer[layer].part[p].file, err));
     u->n = n;
+    u->n_given = 0;
     memset(u->given, 0, (size_t)n);
     pthread_mutex_lock(&t->lock);
-    for (bool all = false; !all;) {
-        all = true;
-        for (int i = 0; i < n; i++) pin_present(t, u, i); /* before any slot is taken: these are the first victims */
-        drop_hints(t, u);
-        for (int i = 0; i < n && all; i++) all = u->slot[i] >= 0 || read_absent(t, u, i);
-        if (all) break;
-        /* Other sessions hold the slots: let go of all, so that they never wait for this one, and begin again. */
-        for (int i = 0; i < n; i++) {
-            if (u->slot[i] >= 0) let_go(t, u->slot[i]);
-        }
-        pthread_cond_broadcast(&t->changed);
-        pthread_cond_wait(&t->changed, &t->lock);
+    /* All or nothing: who waits for others to let go holds no slot and has begun no read that would push out theirs. */
+    while (!find_slots(t, u)) pthread_cond_wait(&t->changed, &t->lock);
+    for (int i = 0; i < n; i++) {
+        if (u->slot[i] >= 0) pin_present(t, u, i); /* before any slot is taken: these are the first victims */
+    }
+    drop_guesses(t, u);
+    for (int i = 0; i < n; i++) {
+        if (u->slot[i] < 0) read_absent(t, u, i);
     }
     pthread_mutex_unlock(&t->lock);
+}
+
+/* Are the files still what they were? Asked once all that was read of them is there. */
+static int check_files(const ct_experts *t, int layer, carat_error *err) {
+    for (int p = 0; p < CT_EXPERT_PARTS; p++) {
+        const ct_direct *f = t->o.layer[layer].part[p].file;
+        if (p == 0 || f != t->o.layer[layer].part[p - 1].file) CT_TRY(ct_direct_check(f, err));
+    }
     return 0;
 }
 
@@ -342,10 +360,10 @@ int ct_experts_next(ct_experts *t, ct_expert_use *u, bool wait, carat_error *err
     if (found == -2) (void)CT_FAIL(err, CARAT_EIO, "%s", t->err.msg);
     pthread_mutex_unlock(&t->lock);
     if (from > 0.0) u->stats->stall_ms += ct_now_ms() - from;
-    if (found >= 0) {
-        u->given[found] = 1;
-        u->n_given++;
-    }
+    if (found < 0) return found;
+    if (u->n_given + 1 == u->n && check_files(t, u->layer, err)) return -2;
+    u->given[found] = 1;
+    u->n_given++;
     return found;
 }
 

@@ -71,10 +71,11 @@ typedef struct {
 
 /* A session reaches a layer with n_tok tokens, of which weight[i] > 0 chose expert[i], n in all: what the cache remembers. */
 void ct_experts_enter(ct_experts *t, int layer, int n_tok, const int32_t *expert, const int32_t *weight, int n);
-/* Begin with u->expert[0, n), each once: pins and reads. n <= n_slot / 2. EIO: a file is not what it was. */
-int ct_experts_begin(ct_experts *t, ct_expert_use *u, int layer, int n, carat_error *err);
+/* Begin with u->expert[0, n), each once: pins and reads. n <= n_slot / 2. Waits while other sessions hold too many slots. */
+void ct_experts_begin(ct_experts *t, ct_expert_use *u, int layer, int n);
 /* An expert that has arrived and was not given yet: its index in u->expert. Waits for one if `wait`, else -1 where there is
- * none now. n when all were given. -2: one could not be read, err says why. */
+ * none now. n when all were given. -2, again and again: one could not be read, or a file is not what it was, which the last
+ * one given tells of all; err says why. Whoever begins afterwards reads again. */
 int ct_experts_next(ct_experts *t, ct_expert_use *u, bool wait, carat_error *err);
 /* Where part p of the i-th expert begun lies, once given. */
 const uint8_t *ct_experts_data(const ct_experts *t, const ct_expert_use *u, int i, int p);

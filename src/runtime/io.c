@@ -73,7 +73,7 @@ int ct_io_new(ct_io **out, int n_reader, size_t buffer_bytes, carat_error *err) 
     io->reader = ct_alloc_array((size_t)n_reader, sizeof *io->reader);
     if ((io->bytes && !io->memory) || !io->reader) {
         ct_io_free(out);
-        return CT_FAIL(err, CARAT_ENOMEM, "reader threads: no memory for their buffers of %zu KiB", io ? buffer_bytes >> 10 : 0);
+        return CT_FAIL(err, CARAT_ENOMEM, "reader threads: no memory for their buffers of %zu KiB", buffer_bytes >> 10);
     }
     for (int i = 0; i < n_reader; i++) {
         reader *r = &io->reader[i];
@@ -109,10 +109,11 @@ void ct_io_submit(ct_io *io, ct_io_job *job, bool urgent) {
     pthread_mutex_unlock(&io->lock);
 }
 
-bool ct_io_cancel(ct_io *io, ct_io_job *job) {
+bool ct_io_cancel(ct_io *io, ct_io_job *first, size_t stride, int n) {
+    bool queued = true;
     pthread_mutex_lock(&io->lock);
-    const bool queued = job->queue != NO_QUEUE;
-    if (queued) take(io, job);
+    for (int i = 0; i < n; i++) queued = queued && ((ct_io_job *)((char *)first + (size_t)i * stride))->queue != NO_QUEUE;
+    for (int i = 0; i < n && queued; i++) take(io, (ct_io_job *)((char *)first + (size_t)i * stride));
     pthread_mutex_unlock(&io->lock);
     return queued;
 }

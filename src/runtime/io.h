@@ -28,8 +28,8 @@ void ct_io_free(ct_io **io);
 size_t ct_io_bytes(int n_reader, size_t buffer_bytes);
 /* Queue a job that is in no queue and does not run. */
 void ct_io_submit(ct_io *io, ct_io_job *job, bool urgent);
-/* Take the job out of its queue; false: it is in none, so it runs, or has run. */
-bool ct_io_cancel(ct_io *io, ct_io_job *job);
+/* Take n jobs, `stride` bytes from one to the next, out of their queues, if all of them are in one; else leave them. */
+bool ct_io_cancel(ct_io *io, ct_io_job *first, size_t stride, int n);
 /* Somebody waits for the job now: move it up, if it still waits. */
 void ct_io_hurry(ct_io *io, ct_io_job *job);
 

@@ -103,7 +103,7 @@ static void sort(int32_t *x, int n) {
 static void start(ct_tier *t, int slot, int32_t row, uint64_t used, bool urgent) {
     ct_tier_slot *s = &t->slot[slot];
     if (s->row >= 0) t->slot_of[s->row] = 0;
-    *s = (ct_tier_slot){.tier = t, .row = row, .state = READING, .used = used, .born = used, .asked_ms = ct_now_ms()};
+    *s = (ct_tier_slot){.tier = t, .row = row, .state = READING, .used = used, .born = used, .begun = t->turn, .asked_ms = ct_now_ms()};
     s->job.fn = read_row;
     t->slot_of[row] = (uint16_t)(slot + 1);
     t->n_reading++;
@@ -150,6 +150,10 @@ static ct_tier_slot *wait_row(ct_tier *t, int32_t row) {
             }
         } else if (s->state != READING) {
             if (s->state == READY) return s;
+            if (s->begun < t->turn) { /* it failed ahead, or for an earlier call: try again */
+                start(t, (int)(s - t->slot), row, t->turn, true);
+                continue;
+            }
             t->slot_of[row] = 0;
             *s = (ct_tier_slot){.tier = t, .row = -1};
             return NULL;
@@ -162,7 +166,6 @@ static ct_tier_slot *wait_row(ct_tier *t, int32_t row) {
 
 static int rows_streamed(ct_tier *t, const int32_t *row, int n, const uint8_t **out, carat_error *err) {
     int rc = 0;
-    CT_TRY(ct_direct_check(t->src.file, err));
     pthread_mutex_lock(&t->lock);
     t->turn++;
     t->n_ahead = 0;
@@ -178,7 +181,16 @@ static int rows_streamed(ct_tier *t, const int32_t *row, int n, const uint8_t **
         }
     }
     pthread_mutex_unlock(&t->lock);
-    return rc;
+    return rc ? rc : ct_direct_check(t->src.file, err); /* asked when all that was read is there */
+}
+
+void ct_tier_disk(const ct_tier *t, uint64_t *reads, uint64_t *bytes, ct_latency *time) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)(uintptr_t)&t->lock;
+    if (streamed(t)) pthread_mutex_lock(lock); /* rows may be on their way */
+    *reads = t->disk_reads;
+    *bytes = t->disk_bytes;
+    *time = t->disk;
+    if (streamed(t)) pthread_mutex_unlock(lock);
 }
 
 /* Rows where they lie. Reading a byte of each page makes a mapped one come now, where its time is measured. */

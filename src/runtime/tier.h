@@ -33,6 +33,7 @@ typedef struct {
     uint8_t state;
     uint64_t used;     /* turn of ct_tier_rows that last asked for it */
     uint64_t born;     /* turn that it was read for */
+    uint64_t begun;    /* turn in which reading began: the one before, if ahead */
     double asked_ms;
 } ct_tier_slot;
 
@@ -68,7 +69,9 @@ void ct_tier_free(ct_tier *t);
  * do not suffice for is left for later. Valid row numbers. */
 void ct_tier_ahead(ct_tier *t, const int32_t *row, int n);
 /* out[i] = row[i] in memory, valid until the next call. n <= n_slot / 2. Waits for what is being read. EIO: a row could not be
- * read; asking again reads it again. */
+ * read; asking again reads it again. Or the file is not what it was. */
 int ct_tier_rows(ct_tier *t, const int32_t *row, int n, const uint8_t **out, carat_error *err);
+/* What was read so far, also ahead, and the distribution of times from asking to having. */
+void ct_tier_disk(const ct_tier *t, uint64_t *reads, uint64_t *bytes, ct_latency *time);
 
 #endif

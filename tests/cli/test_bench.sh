@@ -115,8 +115,9 @@ refused 2 "caches" bench --machine --buffer 1M
 refused 1 "was trained for" bench "$MODEL" -d 64K -p 4
 refused 1 "leaves no room" bench "$MODEL" $SMALL --ram 100K
 refused 1 "leaves no room" bench "$MODEL" --buffer 64M -p 4 -n 2 --ram 60M
+check "says what would do" err_has "larger --ram"
 refused 1 "needs " bench "$MODEL" --buffer 32M -p 4 -n 2 --ram 40M
-check "says how much would do" err_has "larger --ram"
+check "says how much would do" err_has "give --ram"
 refused 1 "No such file" bench "$TMP/none"
 "$HELPER" later "$CARAT" bench "$MODEL" -p 4096 -n 4000 -r 1000 --json >"$TMP/out" 2>"$TMP/err"
 check "Ctrl-C ends it" equal $? 1
