@@ -95,6 +95,7 @@ static int open_all(child *c, const char *path, int32_t n_ctx) {
     if (status) return status;
     carat_session_opts o = cli_session_opts(&a->common, n_ctx);
     o.progress = on_progress;
+    o.route_uniform = a->uniform;
     status = cli_session_open(&c->s, c->m, &a->common, &o);
     if (status) return status;
     carat_model_get_info(c->m, &info);
