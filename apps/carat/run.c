@@ -5,6 +5,7 @@
  * run_report.c. */
 #include "run.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +70,9 @@ static const cli_opt opts[] = {
      "Write which experts every layer chose for every token, for carat bench --replay."},
     {"--stats", 0, CLI_FLAG, AT(stats), NULL, 0, 0,
      "After the answer, tables on stderr: speed, memory, use of experts, bytes by role."},
+    {"--memory-trace", 0, CLI_TEXT, AT(memory_trace), "FILE", 0, 0,
+     "Write memory through time, looked at about every 2 ms: resident anonymous and file pages, and what the control group "
+     "is charged with. A plot where FILE ends in .svg, else CSV."},
 };
 
 static void defaults(void *p) {
@@ -329,6 +333,7 @@ static int generate(run_state *r, cli_bar *bar) {
     r->prefill_ms = ct_now_ms() - t0;
     r->first_ms = ct_now_ms();
     expert_recorder_phase(r->trace, true);
+    memwatch_mark(r->watch, MEMWATCH_FIRST_TOKEN);
     while (status == CLI_DONE && !r->stop) {
         status = step(r);
         if (status || r->stop) break;
@@ -336,6 +341,7 @@ static int generate(run_state *r, cli_bar *bar) {
         if (!r->stop) r->n_decoded++;
     }
     r->end_ms = ct_now_ms();
+    memwatch_mark(r->watch, MEMWATCH_END);
     if (status) return status;
     const char *s;
     size_t n;
@@ -350,6 +356,8 @@ static int check_args(const run_args *a) {
     if (a->raw && a->think == THINK_ON) return cli_fail(CLI_USAGE, "run", "--think: has no place in a --raw prompt");
     return CLI_DONE;
 }
+
+static uint64_t count_loads(const void *m) { return carat_model_expert_loads(m); }
 
 /* Everything between reading the prompt and printing about the answer. */
 static int load_and_generate(run_state *r, const char *text, size_t len) {
@@ -366,20 +374,65 @@ static int load_and_generate(run_state *r, const char *text, size_t len) {
     status = set_up(r, &bar);
     if (status) return status;
     r->load_ms = opened_ms - r->start_ms + (ct_now_ms() - tokenized_ms);
+    memwatch_mark(r->watch, MEMWATCH_LOADED);
+    carat_session_stats st;
+    carat_session_get_stats(r->s, &st);
+    if (st.experts == CARAT_PLACE_STREAMED) memwatch_count(r->watch, count_loads, r->m);
     bar.start_ms = ct_now_ms();
     return generate(r, &bar);
+}
+
+/* ---- memory through time ---- */
+
+/* The file is opened first: a name that cannot be written is told before any work. */
+static int watch_begin(run_state *r, FILE **file) {
+    const char *path = r->args->memory_trace;
+    if (path && !(*file = fopen(path, "w"))) {
+        return cli_fail(CLI_FAILED, "run", "--memory-trace: %s: %s", path, strerror(errno));
+    }
+    if (!path && !r->args->common.json) return CLI_DONE;
+    r->watch = memwatch_start(MEMWATCH_PERIOD_MS);
+    return r->watch ? CLI_DONE : cli_fail(CLI_FAILED, "run", "no memory or thread to watch memory with");
+}
+
+static int write_memory(const run_state *r, FILE *f) {
+    const char *path = r->args->memory_trace;
+    const size_t n = strlen(path);
+    bool ok;
+    if (n >= 4 && strcmp(path + n - 4, ".svg") == 0) {
+        carat_model_info info;
+        memwatch_summary s;
+        char title[256], caption[512];
+        cli_text peak;
+        carat_model_get_info(r->m, &info);
+        memwatch_get(r->watch, &s);
+        (void)snprintf(title, sizeof title, "Memory through time: %s", info.name && *info.name ? info.name : info.arch);
+        (void)snprintf(caption, sizeof caption, "carat %s run, prompt of %zu tokens, answer of %zu; %llu samples, one every "
+                       "%.3g ms; most resident: %s.", carat_version(), r->n_prompt, r->n_tok - r->n_prompt,
+                       (unsigned long long)s.n, s.period_ms, cli_size_text(peak, s.peak));
+        ok = memwatch_write_svg(r->watch, f, title, caption);
+    } else {
+        ok = memwatch_write_csv(r->watch, f);
+    }
+    errno = 0;
+    if (ok && fflush(f) == 0) return CLI_DONE;
+    return cli_fail(CLI_FAILED, "run", "--memory-trace: %s: cannot be written: %s", path, strerror(errno ? errno : EIO));
 }
 
 static int run(const void *p) {
     run_state r = {.args = p, .id_think = -1, .id_answer = -1};
     char *text = NULL;
     size_t len = 0;
+    FILE *memory = NULL;
     int status = check_args(r.args);
     if (!status) status = read_prompt(r.args, &text, &len);
+    if (!status) status = watch_begin(&r, &memory);
     if (!status) {
         cli_catch_interrupt();
         status = load_and_generate(&r, text, len);
     }
+    memwatch_stop(r.watch);
+    if (!status && memory) status = write_memory(&r, memory);
     if (!status && r.args->common.json) {
         status = run_print_json(&r);
     } else if (!status) {
@@ -387,6 +440,8 @@ static int run(const void *p) {
         cli_flush();
         run_print_stats(&r);
     }
+    if (memory) fclose(memory);
+    memwatch_free(&r.watch);
     carat_detok_free(&r.detok);
     carat_sampler_free(&r.sm);
     carat_session_free(&r.s);

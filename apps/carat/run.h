@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "carat.h"
+#include "memwatch.h"
 
 typedef struct {
     cli_common common;
@@ -19,6 +20,7 @@ typedef struct {
     int32_t lookup; /* a carat_lookup: index into "off|auto|always" */
     cli_seed seed;
     cli_list image, audio;
+    const char *memory_trace; /* file that memory through time is written to */
 } run_args;
 
 typedef struct {
@@ -45,6 +47,7 @@ typedef struct {
     const char *stop;          /* "stop", "length", "context", "interrupted" */
     double start_ms, first_ms, end_ms; /* clock: the prompt is at hand; first token chosen; last one evaluated */
     double load_ms, prefill_ms;        /* durations */
+    memwatch *watch;                   /* with --json or --memory-trace */
 } run_state;
 
 /* The JSON object of design.md, section 2. Returns the exit status. */

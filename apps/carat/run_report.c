@@ -111,6 +111,30 @@ static cli_json *latency_json(const carat_latency *l) {
     return o;
 }
 
+/* Memory through time. Peaks at loads of experts are null where nothing counts them. */
+static cli_json *samples_json(const run_state *r) {
+    memwatch_summary s;
+    memwatch_get(r->watch, &s);
+    cli_json *o = cli_json_object();
+    cli_json_put_bytes(o, "n", s.n);
+    cli_json_put_real(o, "period_ms", s.period_ms);
+    cli_json_put_bytes(o, "peak_bytes", s.peak);
+    cli_json_put_bytes(o, "median_bytes", s.median);
+    cli_json_put_bytes(o, "anon_peak_bytes", s.anon_peak);
+    cli_json_put_bytes(o, "charged_peak_bytes", s.charged_peak);
+    if (s.counts) {
+        cli_json_put_bytes(o, "at_switches", s.load_n);
+        cli_json_put_bytes(o, "at_switches_peak_bytes", s.load_peak);
+        cli_json_put_bytes(o, "at_switches_median_bytes", s.load_median);
+        cli_json_put_bytes(o, "elsewhere_peak_bytes", s.rest_peak);
+        cli_json_put_bytes(o, "elsewhere_median_bytes", s.rest_median);
+    } else {
+        cli_json_put_null(o, "at_switches_peak_bytes");
+    }
+    cli_json_put_real(o, "cpu_ms", s.cpu_ms);
+    return o;
+}
+
 static cli_json *memory_json(const run_state *r) {
     carat_session_stats st;
     carat_session_get_stats(r->s, &st);
@@ -137,6 +161,7 @@ static cli_json *memory_json(const run_state *r) {
     cli_json_put(ple, "disk_us", latency_json(&st.ple_disk));
     cli_json_put(m, "ple", ple);
     cli_json_put(m, "experts", experts_json(r, &st));
+    cli_json_put(m, "samples", samples_json(r));
     return m;
 }
 

@@ -189,6 +189,29 @@ refused 1 "zero.gguf" run "$TMP/zero.gguf" -p x
 refused 1 "$TMP" run "$TMP" -p x
 refused 1 "No such file" run "$MODEL" -f "$TMP/none"
 
+# Memory through time: in the JSON, and as a file.
+carat run "$MODEL" -p "$P" -n 24 --seed 7 --json --memory-trace "$TMP/trace.csv"
+check "a trace changes nothing" status 0
+check "samples" test "$(json memory.samples.n)" -ge 2
+check "samples say what watching cost" json memory.samples.period_ms memory.samples.cpu_ms >/dev/null
+peak=$(json memory.samples.peak_bytes) median=$(json memory.samples.median_bytes)
+check "the peak is no less than the median" test "$peak" -ge "$median"
+check "no loads of experts are counted" equal "$(json memory.samples.at_switches_peak_bytes)" null
+check "CSV has a head" equal "$(sed -n 1p "$TMP/trace.csv")" "t_ms,rss_anon,rss_file,charged,loads,rss_peak"
+check "CSV has a line a sample" lines "$TMP/trace.csv" $(($(json memory.samples.n) + 1))
+check "the peak is in it" equal "$(sed 1d "$TMP/trace.csv" | cut -d, -f6 | sort -n | tail -1)" "$peak"
+carat run "$MODEL" -p "$P" -n 24 --seed 7 --memory-trace "$TMP/trace.svg"
+check "a trace without --json" cmp -s "$TMP/out" "$TMP/seven"
+check "is silent" lines "$TMP/err" 0
+check "a plot" grep -q '^<svg xmlns' "$TMP/trace.svg"
+check "the plot ends" equal "$(tail -1 "$TMP/trace.svg")" "</svg>"
+refused 1 "--memory-trace: $TMP/none/trace.csv: No such file" run "$MODEL" -p "$P" --memory-trace "$TMP/none/trace.csv"
+if [ -e /dev/full ]; then
+    carat run "$MODEL" -p "$P" -n 4 --memory-trace /dev/full
+    check "a trace on a full disk fails" status 1
+    check "and says so" err_has "/dev/full: cannot be written"
+fi
+
 # --stats is a table on stderr; stdout stays the text.
 carat run "$MODEL" -p "$P" -n 24 --seed 7 --stats
 check "stats leave stdout alone" cmp -s "$TMP/out" "$TMP/seven"
