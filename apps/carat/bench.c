@@ -14,6 +14,7 @@
 #include "base/mem.h"
 #include "base/os.h"
 #include "base/rng.h"
+#include "bench_limit.h"
 #include "expert_trace.h"
 #include "open.h"
 #include "term.h"
@@ -29,8 +30,9 @@ enum { MAX_DEPTH = 64, WARM_PROMPT = 256, WARM_GEN = 8, SEED = 1 };
 #define AT(field) offsetof(bench_args, field)
 static const cli_opt opts[] = {
     {"--prompt-tokens", 'p', CLI_INT, AT(n_prompt), "N", 0, 1 << 20,
-     "Tokens of a prefill; 0 = measure none. Default: 512."},
-    {"--gen-tokens", 'n', CLI_INT, AT(n_gen), "N", 0, 1 << 20, "Tokens of a decode; 0 = measure none. Default: 128."},
+     "Tokens of a prefill; 0 = measure none. Default: 512; 128 with --limit."},
+    {"--gen-tokens", 'n', CLI_INT, AT(n_gen), "N", 0, 1 << 20,
+     "Tokens of a decode; 0 = measure none. Default: 128; 48 with --limit."},
     {"--depth", 'd', CLI_LIST, AT(depth), "DEPTH", 0, 0,
      "Tokens held before a test begins, as 4096 or 4K. May be given several times, or as a list: -d 0,1K,4K,16K. "
      "Default: 0."},
@@ -63,14 +65,21 @@ static const cli_opt opts[] = {
      "frequently used."},
     {"--token-by-token", 0, CLI_FLAG, AT(token_by_token), NULL, 0, 0,
      "With --replay: replay prompts too as if their tokens had been decoded one by one."},
+    {"--limit", 0, CLI_FLAG, AT(limit), NULL, 0, 0,
+     "Search for the smallest memory limit (of a control group, enforced by the system) under which the model still runs at "
+     "speed. Needs the right to make control groups."},
+    {"--limit-share", 0, CLI_REAL, AT(limit_share), "P", 1, 100,
+     "Percent of the free decode speed that must be kept under the limit. Default: 90."},
+    {"--ctx", 'c', CLI_INT, AT(n_ctx), "CTX", 1, INT32_MAX,
+     "Tokens the context of --limit can hold; memory is taken for all of them. Default: what -p and -n need."},
     {"--csv", 0, CLI_FLAG, AT(csv), NULL, 0, 0, "One line a test, behind a line with the names of the columns."},
 };
 
 static void defaults(void *p) {
     bench_args *a = p;
-    a->n_prompt = 512;
-    a->n_gen = 128;
+    a->n_prompt = a->n_gen = -1;
     a->n_rep = 5;
+    a->limit_share = 90.0f;
 }
 
 /* ---- statistics ---- */
@@ -418,17 +427,29 @@ static int check_args(const bench_args *a) {
         return cli_fail(CLI_USAGE, "bench", "--machine: %s has no place beside it",
                         a->profile ? "--profile" : a->depth.n ? "--depth" : "--all-layers");
     }
+    if (a->n_ctx && !a->limit) return cli_fail(CLI_USAGE, "bench", "-c: belongs to --limit; -d says how many tokens are held");
+    if (a->limit) {
+        const char *other = a->machine ? "--machine" : a->profile ? "--profile" : a->all_layers ? "--all-layers"
+                            : a->depth.n ? "--depth" : a->csv ? "--csv" : a->buffer ? "--buffer" : a->trace ? "--trace"
+                            : a->replay.n ? "--replay" : NULL;
+        if (other) return cli_fail(CLI_USAGE, "bench", "--limit: %s has no place beside it", other);
+        if (a->n_prompt == 0 || a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "--limit: needs -p and -n of at least 1");
+    }
     if (a->n_prompt == 0 && a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "-p 0 and -n 0: leave nothing to measure");
     return CLI_DONE;
 }
 
 static int run(const void *p) {
-    const bench_args *a = p;
+    bench_args args = *(const bench_args *)p;
+    const bench_args *a = &args;
+    if (a->n_prompt < 0) args.n_prompt = a->limit ? 128 : 512;
+    if (a->n_gen < 0) args.n_gen = a->limit ? 48 : 128;
     bench_state b = {.args = a};
     int32_t depth[MAX_DEPTH];
     int n_depth = 0;
     int status = check_args(a);
     if (!status && a->replay.n) return bench_experts(a);
+    if (!status && a->limit) return bench_limit(a);
     if (!status) status = parse_depths(&a->depth, depth, &n_depth);
     if (!status) {
         b.test = ct_alloc_array((size_t)n_depth, 2 * sizeof *b.test);
@@ -461,7 +482,12 @@ const cli_verb cli_verb_bench = {
              "multiply-adds that a test cannot do without are counted from the model's shapes; at B and P they would take "
              "a time, and the longer of the two gives the limit. A model that fits a cache may exceed B.\n\n"
              "--replay compares caches of experts on traces of routing that --trace of run and bench wrote. Caches begin "
-             "empty. A hit is an expert that was there when its layer asked for it, counted once a layer and chunk.",
+             "empty. A hit is an expert that was there when its layer asked for it, counted once a layer and chunk.\n\n"
+             "--limit measures memory instead, as a small machine feels it: each run opens the model anew in a control group "
+             "with a memory limit and no swap, after the file has been taken out of the page cache, reads a prompt of -p and "
+             "writes -n tokens. A binary search finds the smallest limit, to 2% or 8 MiB, that keeps --limit-share of the "
+             "decode speed without one; told beside it are the file's size, the anonymous memory, the pages of the file that "
+             "are resident, and what the group was charged with at its peak.",
     .opts = opts,
     .n_opts = sizeof opts / sizeof *opts,
     .args_size = sizeof(bench_args),

@@ -7,7 +7,7 @@
 
 typedef struct {
     cli_common common;
-    int32_t n_prompt, n_gen; /* tokens of a prefill and of a decode; 0 = not measured */
+    int32_t n_prompt, n_gen; /* tokens of a prefill and of a decode; 0 = not measured, -1 = not given */
     cli_list depth;          /* as given: "0", "4K", "0,1K" */
     int32_t n_rep;
     uint64_t buffer;         /* bytes that the read probe reads; 0 = choose */
@@ -16,6 +16,9 @@ typedef struct {
     cli_list replay;         /* traces of routing */
     cli_list cache_experts, half_life; /* as given: "240", "12.5%,50%"; "64", "0,inf" */
     bool token_by_token;
+    bool limit;              /* search for the smallest memory limit: bench_limit.h */
+    float limit_share;       /* percent of the free speed that must be kept */
+    int32_t n_ctx;           /* of --limit; 0 = what prompt and answer need */
 } bench_args;
 
 /* One repetition: the machine's limits, and right after them the test. */
