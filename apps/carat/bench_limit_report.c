@@ -107,7 +107,7 @@ int bench_limit_print(const limit_state *s) {
                cli_size_text(limit, s->least->limit), cli_size_text(step, s->step));
     print_probes(s);
     if (s->cached_elsewhere > r->file_bytes / 100) {
-        cli_printf("\n%s of the file stayed in the page cache, held by other processes: limits are larger in truth\n",
+        cli_printf("\n%s of the file stayed in memory, held by other processes or a file system without a disk: limits are larger in truth\n",
                    cli_size_text(held, s->cached_elsewhere));
     }
     return CLI_DONE;
