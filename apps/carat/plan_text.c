@@ -88,7 +88,7 @@ void cli_plan_table(const carat_plan *p, int32_t n_ctx) {
     if (!p->ram) return;
     if (p->fits) cli_printf("  fits, %s left", cli_size_text(a, p->ram - p->total_bytes));
     else cli_printf("  does not fit");
-    cli_printf(" (smallest that would: %lluM)\n", (unsigned long long)mib_up(p->smallest + c->ram_aside));
+    cli_printf(" (smallest that would: %lluM)\n", (unsigned long long)mib_up(p->smallest));
 }
 
 void cli_plan_line(const carat_plan *p) {
