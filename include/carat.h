@@ -401,9 +401,9 @@ CARAT_API const uint64_t *carat_session_expert_counts(const carat_session *s);
  * loads. Checksums cover all of it. It holds the text that was read: the file is its owner's alone to read (0600). */
 
 /* A number that tells models apart: of the configuration, the tensor directory (names, types, layout, shapes) and a sample
- * of the weights. The same for copies of a file, on every machine and in every version. Reads a megabyte at most; files
- * that differ only in weights it does not look at share it. Per-layer embeddings put to zero (opts.ple) make another model.
- * EINVAL for a model opened for its vocabulary only, EIO. */
+ * of the weights. The same for copies of a file, on every machine and in every version. The first call reads a megabyte at
+ * most; files that differ only in weights it does not look at share it. Per-layer embeddings put to zero (opts.ple) make
+ * another model. EINVAL for a model opened for its vocabulary only, EIO, ENOMEM. */
 CARAT_API int carat_model_fingerprint(uint64_t *out, const carat_model *m, carat_error *err);
 
 /* Write what s holds. A layer with a sliding window gives all of the past it still has: after loading, sync can go back as

@@ -91,9 +91,7 @@ static int add_tensors(ct_hash *h, sampler *s, const carat_model *m, carat_error
     return 0;
 }
 
-int carat_model_fingerprint(uint64_t *out, const carat_model *m, carat_error *err) {
-    *out = 0;
-    if (!m->has_weights) return CT_FAIL(err, CARAT_EINVAL, "model was opened for its vocabulary only");
+static int compute(uint64_t *out, const carat_model *m, carat_error *err) {
     ct_hash h;
     sampler s = {0};
     ct_hash_begin(&h);
@@ -103,5 +101,17 @@ int carat_model_fingerprint(uint64_t *out, const carat_model *m, carat_error *er
     if (!rc) rc = add_tensors(&h, &s, m, err);
     free_sampler(&s);
     if (!rc) *out = ct_hash_value(&h);
+    return rc;
+}
+
+int carat_model_fingerprint(uint64_t *out, const carat_model *m, carat_error *err) {
+    *out = 0;
+    if (!m->has_weights) return CT_FAIL(err, CARAT_EINVAL, "model was opened for its vocabulary only");
+    ct_place *p = m->place;
+    pthread_mutex_lock(&p->lock);
+    const int rc = p->has_fingerprint ? 0 : compute(&p->fingerprint, m, err);
+    p->has_fingerprint = rc == 0;
+    if (!rc) *out = p->fingerprint;
+    pthread_mutex_unlock(&p->lock);
     return rc;
 }

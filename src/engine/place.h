@@ -11,6 +11,8 @@
 typedef struct {
     pthread_mutex_t lock;  /* taken while placing and while sessions come and go; the rest is immutable once done */
     bool done;
+    bool has_fingerprint;  /* also under the lock: the model's fingerprint, once somebody asked for it */
+    uint64_t fingerprint;
     carat_plan plan;       /* that was carried out */
     uint64_t session_bytes; /* of the sessions there are */
     ct_pack pack;
