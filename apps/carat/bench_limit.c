@@ -59,8 +59,9 @@ static bool on_progress(void *ud, int32_t done, int32_t total) {
 
 static void tell(child *c, limit_phase phase) {
     c->r.phase = phase;
+    const limit_result r = c->r;
     ssize_t n;
-    do n = write(c->fd, &c->r, sizeof c->r);
+    do n = write(c->fd, &r, sizeof r);
     while (n < 0 && errno == EINTR);
 }
 
