@@ -165,6 +165,12 @@ uint64_t ct_experts_loads(const ct_experts *t) { return atomic_load_explicit(&t-
 
 static uint64_t file_offset(const ct_expert_part *p, int32_t expert) { return p->offset + (uint64_t)expert * p->stride; }
 
+static uint64_t expert_bytes(const ct_experts *t, int layer) {
+    uint64_t n = 0;
+    for (int p = 0; p < CT_EXPERT_PARTS; p++) n += (uint64_t)t->o.layer[layer].part[p].n_row * t->o.layer[layer].part[p].row_bytes;
+    return n;
+}
+
 /* Of a laid-out part: through the reader's buffer. Others: straight into the slot, the window of whole blocks, in pieces that
  * begin at whole blocks of the file. */
 static int read_part(const ct_experts *t, const read_job *j, uint8_t *buffer, carat_error *err) {
@@ -221,7 +227,6 @@ static void run_job(ct_io_job *job, uint8_t *buffer) {
 /* Fill a slot that was just taken for the expert; its pin is gone when it has been read. Lock held. Returns bytes to be read. */
 static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bool hinted) {
     slot_state *s = &t->slot[slot];
-    uint64_t bytes = 0;
     int n = 0;
     if (s->guess) t->guess_worth -= t->guess_worth / GUESS_MEMORY; /* what was there was never needed */
     *s = (slot_state){.layer = layer, .expert = expert, .state = READING, .hinted = hinted};
@@ -234,7 +239,6 @@ static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bo
         for (int64_t at = 0; at < all; at += step) {
             job[n++] = (read_job){.io = {.fn = run_job}, .t = t, .slot = slot, .part = p, .row0 = at,
                                   .n_row = all - at < step ? all - at : step};
-            bytes += (uint64_t)job[n - 1].n_row * (part->lay ? part->row_bytes : 1);
         }
     }
     assert(n <= t->jobs_per_slot);
@@ -243,7 +247,7 @@ static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bo
     t->n_hinting += hinted;
     atomic_fetch_add_explicit(&t->loads, 1, memory_order_relaxed);
     for (int i = 0; i < n; i++) ct_io_submit(t->o.io, &job[i].io, !hinted);
-    return bytes;
+    return expert_bytes(t, layer);
 }
 
 /* ---- use ---- */
@@ -305,10 +309,7 @@ static void drop_guesses(ct_experts *t, const ct_expert_use *u) {
         if (s->state != READING || !s->guess || s->layer != u->layer) continue;
         read_job *job = t->job + (size_t)slot * (size_t)t->jobs_per_slot;
         if (!ct_io_cancel(t->o.io, &job->io, sizeof *job, s->n_left)) continue;
-        for (int k = 0; k < s->n_left; k++) {
-            const ct_expert_part *p = &t->o.layer[s->layer].part[job[k].part];
-            u->stats->read_bytes -= (uint64_t)job[k].n_row * (p->lay ? p->row_bytes : 1); /* counted when it was guessed */
-        }
+        u->stats->read_bytes -= expert_bytes(t, s->layer); /* counted when it was guessed */
         s->rc = CARAT_ECANCEL;
         finish(t, slot);
     }
