@@ -35,6 +35,8 @@ void ct_map_huge(const ct_mapped_file *f, size_t off, size_t n);
 /* [off, off+n) of the mapping is read here and there, in pieces of a page or a few: nothing around them is read along. Only a
  * hint. */
 void ct_map_random(const ct_mapped_file *f, size_t off, size_t n);
+/* Takes that back for the whole mapping. */
+void ct_map_usual(const ct_mapped_file *f);
 
 /* Pages of [off, off+n) of the file that nobody has mapped need not stay in the page cache. Only a hint. */
 void ct_map_forget(const ct_mapped_file *f, size_t off, size_t n);

@@ -108,6 +108,10 @@ void ct_map_random(const ct_mapped_file *f, size_t off, size_t n) {
     (void)posix_madvise((void *)(uintptr_t)(f->data + lo), n + (off - lo), POSIX_MADV_RANDOM);
 }
 
+void ct_map_usual(const ct_mapped_file *f) {
+    if (f->size) (void)posix_madvise((void *)(uintptr_t)f->data, f->size, POSIX_MADV_NORMAL);
+}
+
 void ct_map_forget(const ct_mapped_file *f, size_t off, size_t n) {
 #ifdef POSIX_FADV_DONTNEED
     if (f->fd >= 0) (void)posix_fadvise(f->fd, (off_t)off, (off_t)n, POSIX_FADV_DONTNEED);

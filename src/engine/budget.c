@@ -14,13 +14,15 @@
 #include "engine/engine_int.h"
 
 /* For the program and libraries, stacks, the allocator's slack. */
-#define PROGRAM_BYTES ((uint64_t)16 << 20)
+#define PROGRAM_BYTES ((uint64_t)10 << 20)
 /* Of memory in small pages, tables of 8 bytes a page; and what is charged but nowhere else counted. */
 #define OTHER_SHARE 256
 /* Reading names faults in what the system reads ahead with them. */
 #define READ_AHEAD_BYTES ((uint64_t)8 << 20)
+/* Mapped weights stay only while the system is not short of pages for anything else: they get a quarter more. */
+#define MAPPED_MARGIN 4
 /* Of the memory that is free now, for what others may take meanwhile. */
-#define FREE_PERCENT 95
+#define FREE_PERCENT 97
 enum { LEAST_CHUNK = 16, MOST_CHUNK = 1024 };
 
 const char *carat_place_key(carat_place p) {
@@ -136,8 +138,8 @@ static void plan_fixed(carat_plan *p, const limits *l, ct_forward_opts *f) {
     const carat_model *m = l->m;
     size_session(p, m, f, l->o);
     p->resident_bytes = l->dense + (p->experts == CARAT_PLACE_RESIDENT ? l->experts : 0) + (p->ple == CARAT_PLACE_RESIDENT ? l->ple : 0);
-    p->mapped_bytes = p->ple == CARAT_PLACE_MAPPED ? READ_AHEAD_BYTES : 0; /* its pages come and go as there is room */
-    p->model_bytes = m->info.heap_bytes + header_bytes(&m->info) + READ_AHEAD_BYTES;
+    p->mapped_bytes = p->ple == CARAT_PLACE_MAPPED ? min64(READ_AHEAD_BYTES, l->ple) : 0; /* its pages come and go as there is room */
+    p->model_bytes = m->info.heap_bytes + header_bytes(&m->info) + min64(READ_AHEAD_BYTES, m->info.file_bytes / 2);
     const size_t buffer = ct_place_reader_buffer(m, p, l->layer);
     p->reader_bytes = max64(buffer ? ct_io_bytes(CT_N_READER, buffer) : 0, l->load_buffers);
     p->expert_cache_bytes = 0;
@@ -243,7 +245,7 @@ static void plan_limited(carat_plan *p, const limits *l, ct_forward_opts *f, uin
  * is read past it. */
 static bool open_fits(const carat_plan *p, const carat_model *m) {
     if (!p->available) return true;
-    const uint64_t passing = p->resident_bytes ? m->info.file_bytes : 0;
+    const uint64_t passing = p->resident_bytes ? m->info.file_bytes : p->total_bytes / MAPPED_MARGIN;
     return p->total_bytes + passing <= p->available / 100 * FREE_PERCENT;
 }
 

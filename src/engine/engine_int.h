@@ -23,6 +23,7 @@ struct carat_model {
     ct_tokenizer *tokenizer; /* NULL: no vocabulary in the model */
     carat_model_info info;
     bool has_weights;
+    bool quiet;              /* the mapping's tensors are read page by page: memory is limited, or short of the file */
     carat_model_opts opts;   /* cpu is not kept */
     ct_place *place;         /* where weights are, once the first session is made; NULL without weights */
 };

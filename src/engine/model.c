@@ -38,15 +38,6 @@ static void fill_info(carat_model *m) {
     i->heap_bytes = sizeof *m + m->arena.bytes + (m->tokenizer ? ct_tokenizer_bytes(m->tokenizer) : 0);
 }
 
-/* Panels in the file stand for memory in huge pages and ask for the same: with small ones an E2B decodes a sixth slower.
- * Where a first read has filled small pages it is too late. */
-static void advise_panels(const ct_source *s) {
-    for (size_t i = 0; s->gguf && i < ct_gguf_n_tensor(s->gguf); i++) {
-        const ct_tensor *t = ct_gguf_tensor_at(s->gguf, i);
-        if (t->panels) ct_map_huge(ct_gguf_file(s->gguf, t->file), (size_t)t->offset, t->bytes);
-    }
-}
-
 /* Bytes of file i in front of its first tensor. */
 static size_t names_bytes(const ct_source *s, int i) {
     size_t first = ct_source_file(s, i)->size;
@@ -57,7 +48,7 @@ static size_t names_bytes(const ct_source *s, int i) {
     return first;
 }
 
-/* Under a ceiling only norms are read through the mapping: a page each, and nothing of what lies around them. */
+/* With little memory only norms are read through the mapping: a page each, and nothing of what lies around them. */
 static void read_quietly(const ct_source *s) {
     for (int i = 0; i < ct_source_n_files(s); i++) {
         const ct_mapped_file *f = ct_source_file(s, i);
@@ -113,12 +104,14 @@ static int open_into(carat_model *m, const char *path, const carat_model_opts *o
     m->opts = *o;
     m->opts.cpu = NULL;
     CT_TRY(ct_source_open(&m->source, path, err));
-    if (o->ram) read_quietly(&m->source); /* before anything of them is read */
-    else if (!o->vocab_only) advise_panels(&m->source);
+    const uint64_t free_bytes = ct_memory_available();
+    m->quiet = o->ram || (free_bytes && free_bytes < ct_source_file_bytes(&m->source));
+    if (m->quiet) read_quietly(&m->source); /* before anything of them is read */
+    else if (!o->vocab_only) ct_place_advise(&m->source);
     CT_TRY(ct_source_config(&m->cfg, &m->source, path, err));
     CT_TRY(read_tokenizer(m, path, err));
     if (!o->vocab_only) CT_TRY(bind_weights(m, err));
-    if (o->ram) give_back(&m->source);
+    if (m->quiet) give_back(&m->source);
     fill_info(m);
     return 0;
 }

@@ -68,6 +68,14 @@ size_t ct_place_reader_buffer(const carat_model *m, const carat_plan *p, const c
     return n;
 }
 
+void ct_place_advise(const ct_source *s) {
+    for (int i = 0; i < ct_source_n_files(s); i++) ct_map_usual(ct_source_file(s, i));
+    for (size_t i = 0; s->gguf && i < ct_gguf_n_tensor(s->gguf); i++) {
+        const ct_tensor *t = ct_gguf_tensor_at(s->gguf, i);
+        if (t->panels) ct_map_huge(ct_gguf_file(s->gguf, t->file), (size_t)t->offset, t->bytes);
+    }
+}
+
 static int open_files(ct_place *p, const carat_model *m, carat_error *err) {
     const int n = ct_source_n_files(&m->source);
     p->file = ct_alloc_array((size_t)n, sizeof *p->file);
@@ -108,6 +116,7 @@ static void open_ple(ct_place *p, const carat_model *m, carat_place place) {
 static int carry_out(ct_place *p, const carat_model *m, const carat_plan *plan, const ct_forward_opts *f, carat_error *err) {
     const bool streams = plan->ple == CARAT_PLACE_STREAMED || plan->experts == CARAT_PLACE_STREAMED;
     if (plan->ram || streams) CT_TRY(open_files(p, m, err));
+    if (!plan->ram && m->quiet) ct_place_advise(&m->source);
     ct_pack_opts po = ct_place_pack_opts(m, plan, f);
     if (po.file) po.file = p->file;
     CT_TRY(ct_pack_make(&p->pack, &m->weights, &m->cfg, &m->kernels, &po, err));

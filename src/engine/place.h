@@ -39,6 +39,9 @@ void ct_place_free(ct_place *p);
 void ct_place_expert_layers(ct_expert_layer *out, const carat_model *m, const ct_direct *file);
 /* Options of the expert cache that do not depend on its size. */
 ct_experts_opts ct_place_experts_opts(const carat_model *m, const ct_expert_layer *layer, int n_slot);
+/* The mapping is going to be read in long runs: as the system does by itself, panels in huge pages. With small ones an E2B decodes a
+ * sixth slower; where a first read has filled small pages it is too late. */
+void ct_place_advise(const ct_source *s);
 /* Options of packing under the plan. */
 ct_pack_opts ct_place_pack_opts(const carat_model *m, const carat_plan *p, const ct_forward_opts *f);
 /* Where the table of per-layer embeddings is going to be; data and file are not set. */
