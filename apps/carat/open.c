@@ -98,7 +98,8 @@ int cli_session_open(carat_session **out, const carat_model *m, const cli_common
     }
     carat_plan plan;
     if (carat_plan_make(&plan, m, o, &err)) return cli_fail_err(c->verb, &err);
-    if (!plan.fits) return cli_plan_refuse(&plan, c, o->n_ctx ? o->n_ctx : 4096);
+    const int32_t usual = info.n_ctx_train < 4096 ? info.n_ctx_train : 4096;
+    if (!plan.fits) return cli_plan_refuse(&plan, c, o->n_ctx ? o->n_ctx : usual);
     if (!c->json && (plan.ram || cli_is_terminal(2))) cli_plan_line(&plan);
     return carat_session_new(out, m, o, &err) ? cli_fail_err(c->verb, &err) : CLI_DONE;
 }
