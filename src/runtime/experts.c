@@ -246,7 +246,7 @@ static uint64_t start(ct_experts *t, int32_t slot, int layer, int32_t expert, bo
     t->n_reading++;
     t->n_hinting += hinted;
     atomic_fetch_add_explicit(&t->loads, 1, memory_order_relaxed);
-    for (int i = 0; i < n; i++) ct_io_submit(t->o.io, &job[i].io, !hinted);
+    ct_io_submit(t->o.io, &job->io, sizeof *job, n, !hinted);
     return expert_bytes(t, layer);
 }
 

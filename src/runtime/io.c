@@ -102,18 +102,21 @@ void ct_io_free(ct_io **p) {
     *p = NULL;
 }
 
-void ct_io_submit(ct_io *io, ct_io_job *job, bool urgent) {
+static ct_io_job *job_at(ct_io_job *first, size_t stride, int i) { return (ct_io_job *)((char *)first + (size_t)i * stride); }
+
+void ct_io_submit(ct_io *io, ct_io_job *first, size_t stride, int n, bool urgent) {
     pthread_mutex_lock(&io->lock);
-    put(io, job, urgent ? URGENT : LIKELY);
-    pthread_cond_signal(&io->work);
+    for (int i = 0; i < n; i++) put(io, job_at(first, stride, i), urgent ? URGENT : LIKELY);
+    if (n == 1) pthread_cond_signal(&io->work);
+    else pthread_cond_broadcast(&io->work); /* one call for all: waking readers one by one keeps the caller from computing */
     pthread_mutex_unlock(&io->lock);
 }
 
 bool ct_io_cancel(ct_io *io, ct_io_job *first, size_t stride, int n) {
     bool queued = true;
     pthread_mutex_lock(&io->lock);
-    for (int i = 0; i < n; i++) queued = queued && ((ct_io_job *)((char *)first + (size_t)i * stride))->queue != NO_QUEUE;
-    for (int i = 0; i < n && queued; i++) take(io, (ct_io_job *)((char *)first + (size_t)i * stride));
+    for (int i = 0; i < n; i++) queued = queued && job_at(first, stride, i)->queue != NO_QUEUE;
+    for (int i = 0; i < n && queued; i++) take(io, job_at(first, stride, i));
     pthread_mutex_unlock(&io->lock);
     return queued;
 }

@@ -26,8 +26,8 @@ int ct_io_new(ct_io **out, int n_reader, size_t buffer_bytes, carat_error *err);
 void ct_io_free(ct_io **io);
 /* Bytes held. */
 size_t ct_io_bytes(int n_reader, size_t buffer_bytes);
-/* Queue a job that is in no queue and does not run. */
-void ct_io_submit(ct_io *io, ct_io_job *job, bool urgent);
+/* Queue n jobs, `stride` bytes from one to the next, that are in no queue and do not run. */
+void ct_io_submit(ct_io *io, ct_io_job *first, size_t stride, int n, bool urgent);
 /* Take n jobs, `stride` bytes from one to the next, out of their queues, if all of them are in one; else leave them. */
 bool ct_io_cancel(ct_io *io, ct_io_job *first, size_t stride, int n);
 /* Somebody waits for the job now: move it up, if it still waits. */

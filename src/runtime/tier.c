@@ -107,7 +107,7 @@ static void start(ct_tier *t, int slot, int32_t row, uint64_t used, bool urgent)
     s->job.fn = read_row;
     t->slot_of[row] = (uint16_t)(slot + 1);
     t->n_reading++;
-    ct_io_submit(t->src.io, &s->job, urgent);
+    ct_io_submit(t->src.io, &s->job, 0, 1, urgent);
 }
 
 /* Start reading those of the rows that are in no slot. used: the turn they are for. Lock held. */

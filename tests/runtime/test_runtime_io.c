@@ -57,7 +57,7 @@ static ct_io *held(int n_reader, mark *door) {
     assert_int_equal(ct_io_new(&io, n_reader, 5000, NULL), 0);
     for (int i = 0; i < n_reader; i++) {
         door[i] = (mark){.job.fn = run, .id = -1};
-        ct_io_submit(io, &door[i].job, true);
+        ct_io_submit(io, &door[i].job, 0, 1, true);
     }
     while (atomic_load(&seen.n_shut) < n_reader) disk_sleep(200);
     return io;
@@ -69,7 +69,7 @@ static void urgent__jobs_come_first_each_in_order(void **state) {
     ct_io *io = held(1, door);
     for (int i = 0; i < 20; i++) {
         m[i] = (mark){.job.fn = run, .id = i};
-        ct_io_submit(io, &m[i].job, i % 2 == 1);
+        ct_io_submit(io, &m[i].job, 0, 1, i % 2 == 1);
     }
     atomic_store(&seen.shut, false);
     await(20);
@@ -85,7 +85,7 @@ static void hurried__jobs_go_behind_the_urgent(void **state) {
     ct_io *io = held(1, door);
     for (int i = 0; i < 8; i++) {
         m[i] = (mark){.job.fn = run, .id = i};
-        ct_io_submit(io, &m[i].job, i == 7);
+        ct_io_submit(io, &m[i].job, 0, 1, i == 7);
     }
     ct_io_hurry(io, &m[3].job);
     ct_io_hurry(io, &m[6].job);
@@ -98,7 +98,7 @@ static void hurried__jobs_go_behind_the_urgent(void **state) {
     static const int want[] = {7, 3, 6, 0, 1, 2, 4, 5};
     for (int i = 0; i < 8; i++) assert_int_equal(seen.order[i], want[i]);
     ct_io_hurry(io, &m[1].job);
-    ct_io_submit(io, &m[1].job, false); /* a job that ran can be submitted again */
+    ct_io_submit(io, &m[1].job, 0, 1, false); /* a job that ran can be submitted again */
     await(9);
     assert_int_equal(seen.order[8], 1);
     ct_io_free(&io);
@@ -110,7 +110,7 @@ static void free__drops_what_waits_and_awaits_what_runs(void **state) {
     ct_io *io = held(3, door);
     for (int i = 0; i < 50; i++) {
         m[i] = (mark){.job.fn = run, .id = i};
-        ct_io_submit(io, &m[i].job, i % 3 == 0);
+        ct_io_submit(io, &m[i].job, 0, 1, i % 3 == 0);
     }
     pthread_t t;
     ct_io *gone = io;
@@ -136,7 +136,7 @@ typedef struct {
 static void *submit_all(void *ud) {
     flood *f = ud;
     for (int i = 0; i < f->n; i++) {
-        ct_io_submit(f->io, &f->m[i].job, i % 3 == 0);
+        ct_io_submit(f->io, &f->m[i].job, 0, 1, i % 3 == 0);
         ct_io_hurry(f->io, &f->m[i / 2].job);
         if (i % 500 == 0) disk_sleep(500); /* let readers fall asleep */
     }
