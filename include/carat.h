@@ -386,6 +386,10 @@ typedef struct {
 } carat_session_stats;
 CARAT_API void carat_session_get_stats(const carat_session *s, carat_session_stats *out);
 
+/* What carat_session_get_stats counts and times begins again at zero, so that what follows is seen by itself. Sizes and places
+ * stay, and so do carat_session_expert_counts. By the thread that syncs. */
+CARAT_API void carat_session_reset_stats(carat_session *s);
+
 /* Experts read so far by all sessions of the model, for whoever watches memory beside: any thread may ask at any time after the
  * first session was made. */
 CARAT_API uint64_t carat_model_expert_loads(const carat_model *m);
@@ -507,6 +511,11 @@ CARAT_API void carat_probe_free(carat_probe **p);
 /* Bytes a second that the disk gives, at the size and number of the reads that streamed experts make; takes about ms
  * milliseconds, and 16 MiB. Of a model that has a session. EUNSUPPORTED where no experts are streamed; EIO, ENOMEM. */
 CARAT_API int carat_model_probe_disk(const carat_model *m, double ms, double *bytes_s, carat_error *err);
+
+/* Take the table of per-layer embeddings out of the system's page cache, so that its next rows come from the disk. *left: bytes
+ * that stay, because others have them mapped, or because the system does not tell. For tables that are resident, what the
+ * system keeps beside them. EUNSUPPORTED for a model without such a table, or opened for its vocabulary only. */
+CARAT_API int carat_model_evict_ple(const carat_model *m, uint64_t *left, carat_error *err);
 
 /* ---- sampling ----------------------------------------------------------------------------------------- */
 

@@ -122,6 +122,7 @@ bool cli_size_parse(const char *s, uint64_t *out) {
     return true;
 }
 
+/* *out stays as it is where value is none of the words. */
 static bool parse_choice(const char *value, const char *words, int32_t *out) {
     const size_t len = strlen(value);
     int32_t i = 0;
@@ -260,6 +261,12 @@ static int parse_words(const cli_verb *v, int argc, char **argv, void *args, boo
             if (o->at == CLI_NO_FIELD) {
                 *help = true;
                 return 0;
+            }
+            if (o->kind == CLI_CHOICE && o->max > 0 && !value) {
+                int32_t *field = (int32_t *)(void *)((char *)args + o->at);
+                if (i + 1 < argc && parse_choice(argv[i + 1], o->arg, field)) i++;
+                else *field = (int32_t)o->max;
+                continue;
             }
             if (o->kind != CLI_FLAG && !value) {
                 if (++i == argc) {

@@ -19,7 +19,7 @@ typedef enum {
     CLI_SEED,   /* cli_seed */
     CLI_TEXT,   /* const char * */
     CLI_LIST,   /* cli_list: may be given several times */
-    CLI_CHOICE, /* int32_t: index into the words of `arg`, which are separated by '|' */
+    CLI_CHOICE, /* int32_t: index into the words of `arg`, which are separated by '|'; max > 0: they may be left out, which is max */
 } cli_kind;
 
 typedef struct {
@@ -28,7 +28,7 @@ typedef struct {
     cli_kind kind;
     size_t at;        /* offsetof(the verb's arguments, field) */
     const char *arg;  /* how help shows the value; NULL for flags */
-    double min, max;  /* of CLI_INT and CLI_REAL */
+    double min, max;  /* of CLI_INT and CLI_REAL; max also of CLI_CHOICE */
     const char *help; /* what it does, with the default */
 } cli_opt;
 

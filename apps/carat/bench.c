@@ -16,6 +16,7 @@
 #include "base/rng.h"
 #include "expert_trace.h"
 #include "bench_limit.h"
+#include "bench_ple.h"
 #include "open.h"
 #include "term.h"
 #include "verbs.h"
@@ -30,15 +31,17 @@ enum { MAX_DEPTH = 64, WARM_PROMPT = 256, WARM_GEN = 8, SEED = 1 };
 #define AT(field) offsetof(bench_args, field)
 static const cli_opt opts[] = {
     {"--prompt-tokens", 'p', CLI_INT, AT(n_prompt), "N", 0, 1 << 20,
-     "Tokens of a prefill; 0 = measure none. Default: 512; 128 with --limit."},
+     "Tokens of a prefill; 0 = measure none. Default: 512; 128 with --limit and --ple."},
     {"--gen-tokens", 'n', CLI_INT, AT(n_gen), "N", 0, 1 << 20, 
-     "Tokens of a decode; 0 = measure none. Default: 128; 48 with --limit."},
+     "Tokens of a decode; 0 = measure none. Default: 128; 48 with --limit, 64 with --ple."},
     {"--depth", 'd', CLI_LIST, AT(depth), "DEPTH", 0, 0,
      "Tokens held before a test begins, as 4096 or 4K. May be given several times, or as a list: -d 0,1K,4K,16K. "
      "Default: 0."},
     {"--reps", 'r', CLI_INT, AT(n_rep), "R", 1, 10000, "Repetitions of each test. Default: 5."},
     CLI_KV_OPT(bench_args, "f16"),
-    CLI_PLACE_OPTS(bench_args),
+    CLI_PLACE_OPTS_OR(bench_args, BENCH_ALL_PLACES,
+                      " Without a word: measure all of them, cold and warm, and what a row costs in each.", BENCH_ALL_CACHES,
+                      " Without a word: measure caches of several sizes."),
     {"--all-layers", 0, CLI_FLAG, AT(all_layers), NULL, 0, 0,
      "Run every layer for every token of a prefill, also where nobody asks for the result: what engines do that leave "
      "nothing out. The work counted is then all of it."},
@@ -58,13 +61,14 @@ static const cli_opt opts[] = {
      "Measure nothing, but replay traces of routing: how experts are used, and what caches of several sizes and policies "
      "would hit and read. Needs no model. Given several times, the traces follow one another."},
     {"--cache-experts", 0, CLI_LIST, AT(cache_experts), "N", 0, 0,
-     "With --replay: sizes of the cache in experts of all layers, or as shares of them: 240,480 or 12.5%,50%. Default: "
-     "12.5%,25%,37.5%,50%,75%."},
+     "With --replay or --experts: sizes of the cache in experts of all layers, or as shares of them: 240,480 or 12.5%,50%. "
+     "Default: 12.5%,25%,37.5%,50%,75%."},
     {"--half-life", 0, CLI_LIST, AT(half_life), "TOKENS", 0, 0,
      "With --replay: more policies of decayed frequency, with these half-lives: 16,256; 0 is least recently, inf least "
      "frequently used."},
     {"--token-by-token", 0, CLI_FLAG, AT(token_by_token), NULL, 0, 0,
      "With --replay: replay prompts too as if their tokens had been decoded one by one."},
+    {"--svg", 0, CLI_TEXT, AT(svg), "FILE", 0, 0, "With --ple: also draw what was measured."},
     {"--limit", 0, CLI_FLAG, AT(limit), NULL, 0, 0,
      "Search for the smallest memory limit (of a control group, enforced by the system) under which the model still runs at "
      "speed. Needs the right to make control groups."},
@@ -89,8 +93,7 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-/* Linear between neighbours. */
-static double quantile(const double *sorted, int n, double q) {
+double bench_quantile(const double *sorted, int n, double q) {
     const double at = q * (n - 1);
     const int i = (int)at;
     return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[i];
@@ -100,8 +103,8 @@ static double quantile(const double *sorted, int n, double q) {
 bench_spread bench_spread_of(const double *x, int n, double *scratch) {
     memcpy(scratch, x, (size_t)n * sizeof *x);
     qsort(scratch, (size_t)n, sizeof *scratch, by_value);
-    return (bench_spread){quantile(scratch, n, 0.5), scratch[0], scratch[n - 1], quantile(scratch, n, 0.25),
-                          quantile(scratch, n, 0.75)};
+    return (bench_spread){bench_quantile(scratch, n, 0.5), scratch[0], scratch[n - 1], bench_quantile(scratch, n, 0.25),
+                          bench_quantile(scratch, n, 0.75)};
 }
 
 /* ---- depths ---- */
@@ -406,6 +409,13 @@ static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {
     return status;
 }
 
+/* The first option that --ple, of all places, does without; NULL = there is none. */
+static const char *other_than_ple(const bench_args *a) {
+    return a->machine ? "--machine" : a->replay.n ? "--replay" : a->limit ? "--limit" : a->profile ? "--profile"
+           : a->depth.n ? "--depth" : a->all_layers ? "--all-layers" : a->trace ? "--trace" : a->uniform ? "--uniform-routing"
+           : a->buffer ? "--buffer" : NULL;
+}
+
 static int check_args(const bench_args *a) {
     if (a->common.json && a->csv) return cli_fail(CLI_USAGE, "bench", "--json and --csv: give one of them");
     if (a->buffer && a->buffer < BUFFER_LEAST) {
@@ -434,6 +444,13 @@ static int check_args(const bench_args *a) {
         if (other) return cli_fail(CLI_USAGE, "bench", "--limit: %s has no place beside it", other);
         if (a->n_prompt == 0 || a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "--limit: needs -p and -n of at least 1");
     }
+    if (a->ple_places) {
+        const char *other = other_than_ple(a);
+        if (other) return cli_fail(CLI_USAGE, "bench", "--ple: %s has no place beside it", other);
+        if (a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "--ple: needs -n of at least 1");
+    } else if (a->svg) {
+        return cli_fail(CLI_USAGE, "bench", "--svg: needs --ple, without a word behind it");
+    }
     if (a->n_prompt == 0 && a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "-p 0 and -n 0: leave nothing to measure");
     return CLI_DONE;
 }
@@ -441,14 +458,16 @@ static int check_args(const bench_args *a) {
 static int run(const void *p) {
     bench_args args = *(const bench_args *)p;
     const bench_args *a = &args;
-    if (a->n_prompt < 0) args.n_prompt = a->limit ? 128 : 512;
-    if (a->n_gen < 0) args.n_gen = a->limit ? 48 : 128;
+    if (a->common.ple == BENCH_ALL_PLACES) args.ple_places = true, args.common.ple = CARAT_PLACE_AUTO;
+    if (a->n_prompt < 0) args.n_prompt = a->limit || a->ple_places ? 128 : 512;
+    if (a->n_gen < 0) args.n_gen = a->limit ? 48 : a->ple_places ? 64 : 128;
     bench_state b = {.args = a};
     int32_t depth[MAX_DEPTH];
     int n_depth = 0;
     int status = check_args(a);
     if (!status && a->replay.n) return bench_experts(a);
     if (!status && a->limit) return bench_limit(a);
+    if (!status && a->ple_places) return bench_ple(a);
     if (!status) status = parse_depths(&a->depth, depth, &n_depth);
     if (!status) {
         b.test = ct_alloc_array((size_t)n_depth, 2 * sizeof *b.test);
@@ -482,6 +501,10 @@ const cli_verb cli_verb_bench = {
              "a time, and the longer of the two gives the limit. A model that fits a cache may exceed B.\n\n"
              "--replay compares caches of experts on traces of routing that --trace of run and bench wrote. Caches begin "
              "empty. A hit is an expert that was there when its layer asked for it, counted once a layer and chunk.\n\n"
+             "--ple, without a word behind it, measures what a row of per-layer embeddings costs wherever the table can be: in each "
+             "of -r rounds every place has the model opened anew, in another order each time, and reads the same prompt of -p and "
+             "writes the same -n tokens, no two alike. Cold: rows that the session has never seen, and that were taken out of the page "
+             "cache before; warm: the same tokens once more. Told are medians over rounds, and times of tokens over all.\n\n"
              "--limit measures memory instead, as a small machine feels it: each run opens the model anew in a control group "
              "with a memory limit and no swap, after the file has been taken out of the page cache, reads a prompt of -p and "
              "writes -n tokens. A binary search finds the smallest limit, to 2% or 8 MiB, that keeps --limit-share of the "

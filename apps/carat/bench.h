@@ -2,8 +2,15 @@
 #ifndef CLI_BENCH_H
 #define CLI_BENCH_H
 
+#include <stdio.h>
+
 #include "args.h"
 #include "carat.h"
+#include "json_out.h"
+#include "term.h"
+
+/* common.ple and common.experts without a word. */
+enum { BENCH_ALL_PLACES = CARAT_PLACE_ZERO + 1, BENCH_ALL_CACHES };
 
 typedef struct {
     cli_common common;
@@ -19,6 +26,8 @@ typedef struct {
     bool limit;              /* search for the smallest memory limit: bench_limit.h */
     float limit_share;       /* percent of the free speed that must be kept */
     int32_t n_ctx;           /* of --limit; 0 = what prompt and answer need */
+    bool ple_places;         /* --ple without a word: bench_ple.h */
+    const char *svg;         /* where a plot goes; NULL = nowhere */
 } bench_args;
 
 /* One repetition: the machine's limits, and right after them the test. */
@@ -66,10 +75,23 @@ typedef struct {
     carat_plan plan;
 } bench_state;
 
+/* scratch: [n], sorted when it returns. */
 bench_spread bench_spread_of(const double *x, int n, double *scratch);
+/* Linear between neighbours. */
+double bench_quantile(const double *sorted, int n, double q);
 /* Everything measured, in the form asked for. Returns the exit status. */
 int bench_print(const bench_state *b);
 /* --replay: caches of experts on traces of routing, measured and printed. Returns the exit status. */
 int bench_experts(const bench_args *a);
+
+/* The file of --svg, opened before any work; *f stays NULL without it. Returns the exit status. */
+int bench_svg_open(FILE **f, const bench_args *a);
+
+/* How all of bench prints: numbers with three digits or four in front of the point, shares as percent, texts of CSV. */
+char *bench_rate_text(cli_text buf, double x);
+char *bench_share_text(cli_text buf, double share);
+void bench_csv_text(const char *s);
+const char *bench_kv_name(const bench_args *a);
+cli_json *bench_spread_json(const bench_spread *s);
 
 #endif

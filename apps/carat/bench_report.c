@@ -1,4 +1,5 @@
 /* What carat bench prints: tables for people, one JSON object, or CSV. */
+#include <errno.h>
 #include <string.h>
 
 #include "bench.h"
@@ -9,7 +10,7 @@
 
 static const char *test_name(const bench_test *t) { return t->decode ? "decode" : "prefill"; }
 
-static const char *kv_name(const bench_args *a) {
+const char *bench_kv_name(const bench_args *a) {
     switch ((carat_kv_type)a->common.kv) {
     case CARAT_KV_F32: return "f32";
     case CARAT_KV_Q8_0: return "q8_0";
@@ -18,25 +19,30 @@ static const char *kv_name(const bench_args *a) {
 }
 
 /* Text with so many decimals that three digits show, or four in front of the point. */
-static char *rate_text(cli_text buf, double x) {
+char *bench_rate_text(cli_text buf, double x) {
     (void)snprintf(buf, sizeof(cli_text), "%.*f", x < 9.995 ? 2 : x < 999.5 ? 1 : 0, x);
     return buf;
 }
 
 static char *range_text(cli_text buf, double min, double max) {
     cli_text a, b;
-    (void)snprintf(buf, sizeof(cli_text), "%.14s..%.14s", rate_text(a, min), rate_text(b, max));
+    (void)snprintf(buf, sizeof(cli_text), "%.14s..%.14s", bench_rate_text(a, min), bench_rate_text(b, max));
     return buf;
 }
 
-static char *share_text(cli_text buf, double share) {
+char *bench_share_text(cli_text buf, double share) {
     (void)snprintf(buf, sizeof(cli_text), "%.1f%%", 100.0 * share);
     return buf;
 }
 
+int bench_svg_open(FILE **f, const bench_args *a) {
+    if (a->svg && !(*f = fopen(a->svg, "w"))) return cli_fail(CLI_FAILED, "bench", "--svg: %s: %s", a->svg, strerror(errno));
+    return CLI_DONE;
+}
+
 /* ---- JSON ---- */
 
-static cli_json *spread_json(const bench_spread *s) {
+cli_json *bench_spread_json(const bench_spread *s) {
     cli_json *o = cli_json_object();
     cli_json_put_real(o, "median", s->median);
     cli_json_put_real(o, "min", s->min);
@@ -54,8 +60,8 @@ static cli_json *machine_json(const bench_state *b) {
     cli_json_put_bytes(o, "buffer_bytes", info.buffer_bytes);
     cli_json_put_str(o, "read_method", info.read);
     cli_json_put_str(o, "dot_method", info.dot);
-    cli_json_put(o, "read_bytes_s", spread_json(&b->read));
-    cli_json_put(o, "macs_s", spread_json(&b->dot));
+    cli_json_put(o, "read_bytes_s", bench_spread_json(&b->read));
+    cli_json_put(o, "macs_s", bench_spread_json(&b->dot));
     return o;
 }
 
@@ -109,14 +115,14 @@ static cli_json *traffic_json(const bench_test *t, int n_rep) {
     cli_json *o = cli_json_object();
     const bench_traffic *x = &t->traffic;
     const double n = (double)t->n * n_rep;
-    cli_json_put(o, "disk_bytes_s", spread_json(&t->disk));
+    cli_json_put(o, "disk_bytes_s", bench_spread_json(&t->disk));
     cli_json_put_int(o, "hits", (int64_t)x->experts.hits);
     cli_json_put_int(o, "misses", (int64_t)x->experts.misses);
     cli_json_put_int(o, "read_ahead", (int64_t)x->experts.hinted);
     cli_json_put_int(o, "read_ahead_used", (int64_t)x->experts.hint_hits);
     cli_json_put_real(o, "bytes_token", (double)x->experts.read_bytes / n);
     cli_json_put_real(o, "stall_ms_token", x->experts.stall_ms / n);
-    cli_json_put(o, "disk_share", spread_json(&t->disk_share));
+    cli_json_put(o, "disk_share", bench_spread_json(&t->disk_share));
     return o;
 }
 
@@ -136,11 +142,11 @@ static cli_json *test_json(const bench_state *b, const bench_test *t) {
     cli_json_put_str(o, "test", test_name(t));
     cli_json_put_int(o, "depth", t->depth);
     cli_json_put_int(o, "tokens", t->n);
-    cli_json_put(o, "tok_s", spread_json(&t->tok_s));
+    cli_json_put(o, "tok_s", bench_spread_json(&t->tok_s));
     cli_json_put_bytes(o, "bytes", t->work.total_bytes);
     cli_json_put_bytes(o, "macs", t->work.total_macs);
-    cli_json_put(o, "read_bytes_s", spread_json(&t->read));
-    cli_json_put(o, "macs_s", spread_json(&t->dot));
+    cli_json_put(o, "read_bytes_s", bench_spread_json(&t->read));
+    cli_json_put(o, "macs_s", bench_spread_json(&t->dot));
     cli_json_put_str(o, "limit", t->limit_is_read ? "read" : "dot");
     cli_json_put_real(o, "limit_tok_s", t->limit);
     cli_json_put_real(o, "share", t->share);
@@ -164,7 +170,7 @@ static int print_json(const bench_state *b) {
         cli_json_put_bytes(o, "bytes_token", info.bytes_token);
         cli_json_put_int(o, "threads", st.n_threads);
         cli_json_put_str(o, "cpu", st.cpu);
-        cli_json_put_str(o, "kv", kv_name(b->args));
+        cli_json_put_str(o, "kv", bench_kv_name(b->args));
         cli_json_put_bool(o, "all_layers", b->args->all_layers);
         cli_json_put_bytes(o, "kv_bytes", st.kv_bytes);
         cli_json_put_bytes(o, "scratch_bytes", st.scratch_bytes);
@@ -186,7 +192,7 @@ static int print_json(const bench_state *b) {
 /* ---- CSV ---- */
 
 /* RFC 4180: quotes are doubled, and around. */
-static void csv_text(const char *s) {
+void bench_csv_text(const char *s) {
     cli_printf("\"");
     for (; *s; s++) cli_printf(*s == '"' ? "\"\"" : "%c", *s);
     cli_printf("\"");
@@ -209,8 +215,8 @@ static int print_csv(const bench_state *b) {
                "read_bytes_s,macs_s,limit,limit_tok_s,share\n");
     for (int i = 0; i < b->n_test; i++) {
         const bench_test *t = &b->test[i];
-        csv_text(info.name && *info.name ? info.name : info.arch);
-        cli_printf(",%s,%d,%d,%d,%s,%s,%d,%d", test_name(t), (int)t->depth, (int)t->n, (int)st.n_threads, st.cpu, kv_name(b->args),
+        bench_csv_text(info.name && *info.name ? info.name : info.arch);
+        cli_printf(",%s,%d,%d,%d,%s,%s,%d,%d", test_name(t), (int)t->depth, (int)t->n, (int)st.n_threads, st.cpu, bench_kv_name(b->args),
                    (int)b->args->all_layers, (int)b->args->n_rep);
         cli_printf(",%.6g,%.6g,%.6g,%.6g,%.6g,%llu,%llu", t->tok_s.median, t->tok_s.min, t->tok_s.q1, t->tok_s.q3, t->tok_s.max,
                    (unsigned long long)t->work.total_bytes, (unsigned long long)t->work.total_macs);
@@ -247,8 +253,8 @@ static void print_tests(const bench_state *b) {
         char range_of[48];
         (void)snprintf(name, sizeof name, "%s %d", test_name(x), (int)x->n);
         (void)snprintf(range_of, sizeof range_of, "[%s]", range_text(range, x->tok_s.min, x->tok_s.max));
-        cli_table_row(t, name, cli_count_text(depth, x->depth), rate_text(median, x->tok_s.median), range_of,
-                      rate_text(limit, x->limit), share_text(share, x->share), x->limit_is_read ? "B" : "P");
+        cli_table_row(t, name, cli_count_text(depth, x->depth), bench_rate_text(median, x->tok_s.median), range_of,
+                      bench_rate_text(limit, x->limit), bench_share_text(share, x->share), x->limit_is_read ? "B" : "P");
     }
     cli_table_print(t, false);
 }
@@ -266,9 +272,9 @@ static void print_traffic(const bench_state *b) {
         (void)snprintf(name, sizeof name, "%s at %d", test_name(x), (int)x->depth);
         (void)snprintf(disk, sizeof disk, "%.2f GB/s", x->disk.median / 1e9);
         (void)snprintf(range_of, sizeof range_of, "[%s]", range_text(range, x->disk.min / 1e9, x->disk.max / 1e9));
-        cli_table_row(t, name, share_text(hits, used > 0.0 ? (double)x->traffic.experts.hits / used : 0.0),
+        cli_table_row(t, name, bench_share_text(hits, used > 0.0 ? (double)x->traffic.experts.hits / used : 0.0),
                       cli_size_text(bytes, (uint64_t)((double)x->traffic.experts.read_bytes / n)),
-                      cli_time_text(ms, x->traffic.experts.stall_ms / n), disk, range_of, share_text(share, x->disk_share.median));
+                      cli_time_text(ms, x->traffic.experts.stall_ms / n), disk, range_of, bench_share_text(share, x->disk_share.median));
     }
     cli_table_print(t, false);
     cli_printf("\n");
@@ -300,7 +306,7 @@ static void print_profile(const bench_state *b, const bench_test *x) {
         (void)snprintf(ms, sizeof ms, "%.4f", step / x->n);
         (void)snprintf(read, sizeof read, "%.1f", by_second(x->work.bytes[i], step) / 1e9);
         (void)snprintf(dot, sizeof dot, "%.1f", by_second(x->work.macs[i], step) / 1e9);
-        cli_table_row(t, carat_step_key((carat_step)i), ms, share_text(share, whole > 0.0 ? step / whole : 0.0),
+        cli_table_row(t, carat_step_key((carat_step)i), ms, bench_share_text(share, whole > 0.0 ? step / whole : 0.0),
                       x->work.bytes[i] ? read : "", x->work.macs[i] ? dot : "");
     }
     cli_table_line(t);
@@ -321,7 +327,7 @@ int bench_print(const bench_state *b) {
         carat_model_get_info(b->m, &info);
         carat_session_get_stats(b->s, &st);
         cli_printf("%s, %d thread%s, %s, KV %s%s, median of %d\n\n", info.name && *info.name ? info.name : info.arch,
-                   (int)st.n_threads, st.n_threads == 1 ? "" : "s", st.cpu, kv_name(b->args),
+                   (int)st.n_threads, st.n_threads == 1 ? "" : "s", st.cpu, bench_kv_name(b->args),
                    b->args->all_layers ? ", all layers" : "", (int)b->args->n_rep);
         print_tests(b);
         cli_printf("\n");

@@ -91,7 +91,9 @@ void cli_help_wrap(FILE *f, const char *text, int indent) { wrap(f, text, indent
 static void print_opt(FILE *f, const cli_opt *o) {
     char left[80], letter[8] = "    ";
     if (o->letter) (void)snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    (void)snprintf(left, sizeof left, "  %s%s%s%s", letter, o->name, o->arg ? " " : "", o->arg ? o->arg : "");
+    const bool may_lack = o->kind == CLI_CHOICE && o->max > 0;
+    (void)snprintf(left, sizeof left, "  %s%s%s%s%s", letter, o->name, !o->arg ? "" : may_lack ? " [" : " ", o->arg ? o->arg : "",
+                   may_lack ? "]" : "");
     const int w = columns(left, strlen(left));
     fputs(left, f);
     if (w + 2 > HELP_COLUMN) { /* a long flag has a line of its own */
@@ -145,9 +147,10 @@ static void man_opt(FILE *f, const cli_opt *o) {
     roff(f, o->name);
     fputs("\\fR", f);
     if (o->arg) {
-        fputs(" \\fI", f);
+        const bool may_lack = o->kind == CLI_CHOICE && o->max > 0;
+        fputs(may_lack ? " [\\fI" : " \\fI", f);
         roff(f, o->arg);
-        fputs("\\fR", f);
+        fputs(may_lack ? "\\fR]" : "\\fR", f);
     }
     fputc('\n', f);
     roff(f, o->help);

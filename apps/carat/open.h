@@ -21,19 +21,21 @@ int cli_model_open(carat_model **out, const cli_common *c, const char *path, boo
      "Keep keys and values of the context as this type. q8_0 takes half the memory of f16 and costs a little quality; " \
      "it needs heads whose size is a multiple of 32. Default: " def "."}
 
-/* Rows of a verb's options table that say where weights are kept. */
-#define CLI_PLACE_OPTS(args)                                                                                           \
-    {"--ple", 0, CLI_CHOICE, offsetof(args, common.ple), "auto|resident|mapped|streamed|zero", 0, 0,                   \
+/* Rows of a verb's options table that say where weights are kept. *_bare: what --ple and --experts mean without a word, 0: they
+ * need one; *_help: and how that is told. */
+#define CLI_PLACE_OPTS_OR(args, ple_bare, ple_help, experts_bare, experts_help)                                        \
+    {"--ple", 0, CLI_CHOICE, offsetof(args, common.ple), "auto|resident|mapped|streamed|zero", 0, ple_bare,            \
      "Where the table of per-layer embeddings is, of which a token reads one row: in memory, left to the page cache, on disk " \
      "with a cache of recent rows, or nowhere (all zero: what would the model be without it?). Default: auto, which maps it, " \
-     "and under --ram keeps it in memory if it fits, else on disk."},                                                  \
-    {"--experts", 0, CLI_CHOICE, offsetof(args, common.experts), "auto|resident|mapped|streamed", 0, 0,                \
+     "and under --ram keeps it in memory if it fits, else on disk." ple_help},                                         \
+    {"--experts", 0, CLI_CHOICE, offsetof(args, common.experts), "auto|resident|mapped|streamed", 0, experts_bare,     \
      "Where the experts of a mixture are: in memory, left to the page cache (a file with --layout panels, no --ram), or on disk " \
-     "with a cache of those in use. Default: auto, in memory if they fit."},                                           \
+     "with a cache of those in use. Default: auto, in memory if they fit." experts_help},                              \
     {"--expert-cache", 0, CLI_SIZE, offsetof(args, common.expert_cache), "SIZE", 0, 0,                                 \
      "Most memory that streamed experts take. Default: what --ram leaves."},                                           \
     {"--expert-ahead", 0, CLI_CHOICE, offsetof(args, common.expert_ahead), "on|off", 0, 0,                             \
      "Read streamed experts ahead that the next layer's router would choose now. Default: on."}
+#define CLI_PLACE_OPTS(args) CLI_PLACE_OPTS_OR(args, 0, "", 0, "")
 
 /* Session options from the common flags and n_ctx (0 = default). */
 carat_session_opts cli_session_opts(const cli_common *c, int32_t n_ctx);

@@ -86,5 +86,7 @@ uint64_t ct_memory_limit(void);
 /* Take the pages of a file out of the system's cache, so that the next read comes from the disk. Returns the bytes that stay
  * because another process has them mapped, or that cannot be told apart; 0 on any failure. Only a hint. */
 uint64_t ct_file_evict(const char *path);
+/* The same for [off, off+n) of a mapped file; what this process has read of it through the mapping goes too. */
+uint64_t ct_map_evict(const ct_mapped_file *f, size_t off, size_t n);
 
 #endif

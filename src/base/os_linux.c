@@ -92,6 +92,18 @@ uint64_t ct_file_evict(const char *path) {
     close(fd);
     return left;
 }
+
+uint64_t ct_map_evict(const ct_mapped_file *f, size_t off, size_t n) {
+    const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    if (f->fd < 0 || off >= f->size) return 0;
+    if (n > f->size - off) n = f->size - off;
+    const size_t lo = (off + page - 1) / page * page, hi = (off + n) / page * page; /* pages at the edges hold other things too */
+    if (hi <= lo) return 0;
+    ct_map_release(f->data + lo, hi - lo);
+    (void)fdatasync(f->fd); /* what is not written yet cannot be dropped */
+    ct_map_forget(f, lo, hi - lo);
+    return count_cached((void *)(uintptr_t)(f->data + lo), hi - lo);
+}
 #else
 typedef int ct_os_linux_is_empty; /* C11 forbids an empty translation unit */
 #endif

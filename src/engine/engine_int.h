@@ -40,6 +40,7 @@ struct carat_session {
     carat_lookup lookup_mode;
     ct_lookup lookup;     /* of tok; empty when off */
     uint64_t lookup_passes, lookup_guessed, lookup_accepted, lookup_plain;
+    uint64_t expert_evals_before; /* of the forward pass, when stats began; it goes on, being what uniform routing draws from */
     carat_progress_fn progress;
     void *progress_ud;
     bool all_rows;        /* no row is spared a layer */

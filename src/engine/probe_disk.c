@@ -1,4 +1,5 @@
-/* What the disk gives at most: the reads of the experts' cache, as many at a time, and nothing done with them. */
+/* What the disk gives at most: the reads of the experts' cache, as many at a time, and nothing done with them. And how what
+ * is mapped comes to be on disk alone. */
 #include <stdatomic.h>
 
 #include "base/mem.h"
@@ -60,4 +61,14 @@ int carat_model_probe_disk(const carat_model *m, double ms, double *bytes_s, car
     ct_unmap_anonymous(j->buffer, j->room * CT_N_READER);
     ct_free(j);
     return rc;
+}
+
+int carat_model_evict_ple(const carat_model *m, uint64_t *left, carat_error *err) {
+    const ct_matrix *t = &m->weights.per_layer_token_embd;
+    *left = 0;
+    if (!m->has_weights || !m->cfg.d_ple) return CT_FAIL(err, CARAT_EUNSUPPORTED, "no table of per-layer embeddings is open");
+    uint64_t offset;
+    const int i = ct_source_locate(&m->source, t->data, &offset);
+    *left = ct_map_evict(ct_source_file(&m->source, i), (size_t)offset, (size_t)t->d_out * t->row_bytes);
+    return 0;
 }

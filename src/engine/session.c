@@ -316,7 +316,7 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
         .expert_prefill = s->fw.expert_prefill,
         .expert_decode = s->fw.expert_decode,
         .reader_bytes = place->io ? place->plan.reader_bytes : 0,
-        .expert_evals = s->fw.expert_evals,
+        .expert_evals = s->fw.expert_evals - s->expert_evals_before,
         .head_screened = s->fw.head_screened,
         .head_whole = s->fw.head_whole,
         .head_panels = s->fw.head_panels,
@@ -328,6 +328,15 @@ void carat_session_get_stats(const carat_session *s, carat_session_stats *out) {
         .n_threads = s->fw.o.n_threads,
         .cpu = s->model->kernels.level,
     };
+}
+
+void carat_session_reset_stats(carat_session *s) {
+    ct_tier_reset_stats(&s->fw.ple_tier);
+    memset(&s->fw.expert_prefill, 0, sizeof s->fw.expert_prefill);
+    memset(&s->fw.expert_decode, 0, sizeof s->fw.expert_decode);
+    s->expert_evals_before = s->fw.expert_evals;
+    s->fw.head_screened = s->fw.head_whole = s->fw.head_panels = s->fw.head_panels_kept = 0;
+    s->lookup_passes = s->lookup_guessed = s->lookup_accepted = s->lookup_plain = 0;
 }
 
 uint64_t carat_model_expert_loads(const carat_model *m) {

@@ -193,6 +193,16 @@ void ct_tier_disk(const ct_tier *t, uint64_t *reads, uint64_t *bytes, ct_latency
     if (streamed(t)) pthread_mutex_unlock(lock);
 }
 
+void ct_tier_reset_stats(ct_tier *t) {
+    if (!t->src.row_bytes) return; /* never initialised */
+    pthread_mutex_lock(&t->lock);
+    t->reads = t->hits = t->disk_reads = t->disk_bytes = 0;
+    t->stall_ms = 0.0;
+    memset(&t->lookup, 0, sizeof t->lookup);
+    memset(&t->disk, 0, sizeof t->disk);
+    pthread_mutex_unlock(&t->lock);
+}
+
 /* Rows where they lie. Reading a byte of each page makes a mapped one come now, where its time is measured. */
 static void rows_in_place(const ct_tier *t, const int32_t *row, int n, const uint8_t **out) {
     const ct_tier_source *src = &t->src;

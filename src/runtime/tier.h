@@ -73,5 +73,7 @@ void ct_tier_ahead(ct_tier *t, const int32_t *row, int n);
 int ct_tier_rows(ct_tier *t, const int32_t *row, int n, const uint8_t **out, carat_error *err);
 /* What was read so far, also ahead, and the distribution of times from asking to having. */
 void ct_tier_disk(const ct_tier *t, uint64_t *reads, uint64_t *bytes, ct_latency *time);
+/* Counts and times begin again at zero. Rows on their way are counted when they are there. */
+void ct_tier_reset_stats(ct_tier *t);
 
 #endif

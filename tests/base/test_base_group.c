@@ -303,6 +303,28 @@ static void files__are_evicted_without_losing_anything(void **state) {
     assert_int_equal(ct_file_evict(root), 0);
 }
 
+static void a_part_of_a_mapped_file__is_evicted_without_losing_anything(void **state) {
+    (void)state;
+    enum { N = 3 * 65536 + 100 };
+    char path[300];
+    carat_error err = {0};
+    ct_mapped_file m;
+    snprintf(path, sizeof path, "%s/part", root);
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    for (int i = 0; i < N; i++) fputc(i % 251, f);
+    fclose(f);
+    assert_int_equal(ct_map_file(&m, path, &err), 0);
+    for (int turn = 0; turn < 2; turn++) {
+        for (int i = 0; i < N; i++) assert_int_equal(m.data[i], i % 251);
+        assert_true(ct_map_evict(&m, 100, 2 * 65536) <= 2 * 65536);
+        assert_true(ct_map_evict(&m, 65536, SIZE_MAX) <= N - 65536); /* to the end */
+    }
+    assert_int_equal(ct_map_evict(&m, N, 1), 0);
+    assert_int_equal(ct_map_evict(&m, 5, 20), 0); /* no whole page */
+    ct_unmap_file(&m);
+}
+
 static void this_process__has_numbers_that_fit(void **state) {
     (void)state;
 #ifdef __linux__
@@ -330,6 +352,7 @@ int main(void) {
         IN_TREE(available__survives_a_strange_meminfo),
         IN_TREE(quotas__of_processors_count_every_group_above),
         IN_TREE(files__are_evicted_without_losing_anything),
+        IN_TREE(a_part_of_a_mapped_file__is_evicted_without_losing_anything),
         cmocka_unit_test(this_process__has_numbers_that_fit),
     };
     return cmocka_run_group_tests_name("base group", tests, NULL, NULL);

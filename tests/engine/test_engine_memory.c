@@ -343,6 +343,135 @@ static void places__that_cannot_be_are_refused(void **state) {
     }
 }
 
+/* Everything that stats count, as one number that is 0 only if all are. */
+static double counted(const carat_session_stats *s) {
+    const carat_expert_stats *e[] = {&s->expert_prefill, &s->expert_decode};
+    double n = (double)(s->ple_reads + s->ple_hits + s->ple_disk_reads + s->ple_read_bytes + s->expert_evals + s->head_screened + s->head_whole +
+                        s->head_panels + s->head_panels_kept + s->lookup_passes + s->lookup_guessed + s->lookup_accepted + s->lookup_plain);
+    for (int i = 0; i < 2; i++) n += (double)(e[i]->hits + e[i]->misses + e[i]->hinted + e[i]->hint_hits + e[i]->read_bytes) + e[i]->stall_ms;
+    n += s->ple_stall_ms + (double)s->ple_lookup.n + s->ple_lookup.p50_us + s->ple_lookup.p99_us + s->ple_lookup.max_us + s->ple_lookup.sum_ms;
+    return n + (double)s->ple_disk.n + s->ple_disk.p50_us + s->ple_disk.p99_us + s->ple_disk.max_us + s->ple_disk.sum_ms;
+}
+
+static void sync_or_fail(carat_session *s, const int32_t *tok, size_t n) {
+    carat_error err = {0};
+    if (carat_session_sync(s, tok, n, &err)) fail_msg("%s", err.msg);
+}
+
+static void reset_stats__lets_what_follows_be_seen_by_itself(void **state) {
+    (void)state;
+    for (int moe = 0; moe < 2; moe++) {
+        carat_model_opts mo = carat_model_opts_default();
+        carat_session_opts so = carat_session_opts_default();
+        carat_model_info info;
+        carat_session_stats st, after;
+        mo.ple = CARAT_PLACE_STREAMED;
+        if (moe) mo.ple = CARAT_PLACE_AUTO, mo.experts = CARAT_PLACE_STREAMED, mo.expert_cache = 1;
+        so.n_ctx = N_TOK, so.n_chunk = 16, so.n_threads = 2, so.lookup = CARAT_LOOKUP_ALWAYS, so.n_lookup = 4;
+        so.n_top = 8, so.screen_always = true;
+        carat_model *m = memory_open(memory_bundled(moe ? "carat-story-moe" : "carat-story-e"), &mo);
+        carat_session *s = memory_session(m, &so);
+        carat_model_get_info(m, &info);
+        int32_t tok[N_TOK];
+        memory_text(tok, N_TOK, info.n_vocab, 0);
+        for (size_t n = 20; n < 50; n++) sync_or_fail(s, tok, n);
+        carat_session_get_stats(s, &st);
+        assert_true(st.lookup_passes > 0 && st.head_screened + st.head_whole > 0);
+        assert_true(moe ? st.expert_decode.misses > 0 && st.expert_prefill.misses > 0 && st.expert_evals > 0
+                        : st.ple_disk_reads > 0 && st.ple_lookup.n > 0 && st.ple_disk.n > 0);
+        const uint64_t *count = carat_session_expert_counts(s), before = moe ? count[0] + count[1] + count[2] : 0;
+        carat_session_reset_stats(s);
+        carat_session_get_stats(s, &after);
+        assert_true(counted(&st) > 0.0);
+        assert_true(counted(&after) == 0.0);
+        assert_int_equal(after.kv_bytes, st.kv_bytes);
+        assert_int_equal(after.packed_bytes, st.packed_bytes);
+        assert_int_equal(after.ple_cache_bytes, st.ple_cache_bytes);
+        assert_int_equal(after.n_expert_slot, st.n_expert_slot);
+        assert_int_equal(carat_session_n_past(s), 49);
+        if (moe) assert_int_equal(count[0] + count[1] + count[2], before);
+        /* A prompt of 8 that nothing was guessed of: exactly its rows and choices. */
+        tok[0] = (tok[0] + 1) % info.n_vocab;
+        sync_or_fail(s, tok, 8);
+        carat_session_get_stats(s, &after);
+        assert_int_equal(after.ple_reads, moe ? 0 : 8);
+        assert_int_equal(after.ple_hits > 0, !moe); /* seen before the counts began again */
+        assert_true(!moe || (after.expert_evals > 0 && after.expert_evals <= 8 * (uint64_t)(info.n_expert_used * info.n_layer)));
+        assert_true(after.expert_decode.hits + after.expert_decode.misses <= st.expert_decode.misses);
+        assert_int_equal(after.expert_prefill.misses > 0, moe);
+        carat_session_free(&s);
+        carat_model_close(&m);
+    }
+}
+
+/* Uniform routing draws another choice every time, also behind a reset. */
+static void note_first(void *ud, int32_t layer, int32_t pos, int32_t n_tok, int32_t n_used, const int32_t *expert, const int32_t *ahead) {
+    int32_t *at = ud;
+    (void)pos, (void)ahead;
+    for (int32_t i = 0; layer == 0 && i < n_tok * n_used && at[0] < 60; i++) at[++at[0]] = expert[i];
+}
+
+static void reset_stats__does_not_repeat_random_routing(void **state) {
+    (void)state;
+    int32_t seen[64] = {0};
+    carat_session_opts so = carat_session_opts_default();
+    carat_model_info info;
+    so.n_ctx = N_TOK, so.n_threads = 1, so.route_uniform = true, so.route = note_first, so.route_ud = seen;
+    carat_model *m = memory_open(memory_bundled("carat-story-moe"), NULL);
+    carat_session *s = memory_session(m, &so);
+    carat_model_get_info(m, &info);
+    int32_t tok[N_TOK];
+    memory_text(tok, N_TOK, info.n_vocab, 0);
+    for (size_t n = 1; n <= 6; n++) sync_or_fail(s, tok, n);
+    const int32_t n = seen[0];
+    assert_int_equal(n, 6 * info.n_expert_used);
+    carat_session_reset_stats(s);
+    for (size_t i = 7; i <= 12; i++) sync_or_fail(s, tok, i);
+    assert_int_equal(seen[0], 2 * n);
+    assert_true(memcmp(seen + 1, seen + 1 + n, (size_t)n * sizeof *seen) != 0);
+    carat_session_free(&s);
+    carat_model_close(&m);
+}
+
+/* What has been evicted is read again as it was. */
+static void evict_ple__loses_nothing_and_refuses_models_without(void **state) {
+    (void)state;
+    carat_error err = {0};
+    carat_model_info info;
+    carat_model_opts mo = carat_model_opts_default();
+    carat_session_opts so = carat_session_opts_default();
+    uint64_t left = 1;
+    mo.ple = CARAT_PLACE_MAPPED;
+    so.n_ctx = N_TOK, so.n_threads = 2;
+    carat_model *m = memory_open(maker_path("panels0.gguf"), &mo);
+    carat_session *s = memory_session(m, &so);
+    carat_model_get_info(m, &info);
+    int32_t tok[N_TOK];
+    memory_text(tok, N_TOK, info.n_vocab, 0);
+    sync_or_fail(s, tok, 20);
+    const size_t bytes = (size_t)info.n_vocab * sizeof(float);
+    float *want = malloc(bytes);
+    assert_non_null(want);
+    memcpy(want, carat_session_logits(s), bytes);
+    assert_int_equal(carat_model_evict_ple(m, &left, &err), 0);
+    assert_true(left <= info.role[CARAT_ROLE_PLE_TABLE].bytes);
+    tok[0]++;
+    sync_or_fail(s, tok, 20);
+    tok[0]--;
+    sync_or_fail(s, tok, 20);
+    assert_memory_equal(want, carat_session_logits(s), bytes);
+    free(want);
+    carat_session_free(&s);
+    carat_model_close(&m);
+    m = memory_open(memory_bundled("carat-story-moe"), NULL);
+    assert_int_equal(carat_model_evict_ple(m, &left, &err), CARAT_EUNSUPPORTED);
+    carat_model_close(&m);
+    mo.vocab_only = true;
+    m = memory_open(memory_bundled("carat-story-e"), &mo);
+    assert_int_equal(carat_model_evict_ple(m, &left, &err), CARAT_EUNSUPPORTED);
+    carat_model_close(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(logits__at_every_level),
@@ -353,6 +482,9 @@ int main(void) {
         cmocka_unit_test(smallest__ceilings_work_and_less_is_refused),
         cmocka_unit_test(plans__grow_with_the_ceiling),
         cmocka_unit_test(places__that_cannot_be_are_refused),
+        cmocka_unit_test(reset_stats__lets_what_follows_be_seen_by_itself),
+        cmocka_unit_test(reset_stats__does_not_repeat_random_routing),
+        cmocka_unit_test(evict_ple__loses_nothing_and_refuses_models_without),
     };
     return cmocka_run_group_tests_name("engine memory", tests, make_models, maker_cleanup);
 }
