@@ -61,7 +61,7 @@ refused 2 "--experts" run "$MOE" -p x --experts zero
 refused 2 "--experts mapped" run "$MOE" -p x --experts mapped --ram 100M
 for size in 0 -5M M 1.5.5G 99999999999T nonsense ""; do refused 2 "--ram" run "$E" -p x --ram "$size"; done
 refused 1 "give --ram" run "$E" -p x --ram 1
-refused 1 "give --ram" bench "$E" --ram 1M
+refused 1 "a larger --ram" bench "$E" --ram 1M
 
 # ---- inside a control group ----
 # A group with a memory limit below the own one, version 2 or 1. Sets group, limit_file, peak_file.
