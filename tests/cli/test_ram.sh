@@ -5,7 +5,7 @@ P="Once upon a time there was a little girl who lived in a house near the forest
 E=$CARAT_ROOT/models/carat-story-e.gguf
 MOE=$CARAT_ROOT/models/carat-story-moe.gguf
 for f in "$E" "$MOE"; do [ -f "$f" ] || { echo "SKIPPED: no $f"; exit 77; }; done
-answer="-n 60 -c 512 --temp 0 --seed 1 --json"
+answer="-n 60 -c 512 --temp 0 --seed 1 -t 1 --json"
 
 # least ARGS…: the smallest ceiling in MiB, from the line that refuses one of 1 MiB
 least() {

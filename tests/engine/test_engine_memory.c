@@ -81,7 +81,7 @@ static float *logits_of(const how *h, const places *p, size_t *bytes, carat_sess
     carat_session_opts so = carat_session_opts_default();
     carat_model_info info;
     mo.cpu = h->cpu, mo.ram = p->ram, mo.ple = p->ple, mo.experts = p->experts, mo.expert_cache = p->expert_cache, mo.no_expert_ahead = p->no_ahead;
-    so.n_ctx = N_TOK, so.n_chunk = h->n_chunk, so.n_threads = 2, so.lookup = h->lookup, so.n_lookup = h->lookup ? 4 : 0;
+    so.n_ctx = N_TOK, so.n_chunk = h->n_chunk, so.n_threads = h->n_chunk == 64 ? 2 : 1, so.lookup = h->lookup, so.n_lookup = h->lookup ? 4 : 0;
     carat_model *m = memory_open(h->path, &mo);
     carat_session *s = memory_session(m, &so);
     carat_model_get_info(m, &info);
@@ -259,7 +259,7 @@ static void smallest__ceilings_work_and_less_is_refused(void **state) {
             carat_error err = {0};
             carat_session *s = NULL;
             carat_model_info info;
-            so.n_ctx = ctx[k], so.n_threads = 2;
+            so.n_ctx = ctx[k], so.n_threads = 1;
             mo.ram = 1;
             carat_model *m = memory_open(all[i].path, &mo);
             carat_model_get_info(m, &info);
