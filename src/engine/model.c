@@ -56,11 +56,13 @@ static void read_quietly(const ct_source *s) {
     }
 }
 
-/* What the system read ahead of the names is given back. */
+/* What the system read ahead of the names, or mapped around norms because the page cache had it, is given back. */
 static void give_back(const ct_source *s) {
     for (int i = 0; i < ct_source_n_files(s); i++) {
         const ct_mapped_file *f = ct_source_file(s, i);
-        ct_map_forget(f, names_bytes(s, i), f->size);
+        const size_t names = names_bytes(s, i);
+        ct_map_release(f->data + names, f->size - names);
+        ct_map_forget(f, names, f->size);
     }
 }
 
