@@ -18,6 +18,8 @@
 enum { GUESS_TRY = 32, GUESS_MEMORY = 256 };
 
 enum { EMPTY = 0, READING, READY, FAILED };
+/* Of an expert of a use: not given yet; given; not given yet, and its read was begun by another. */
+enum { OWN = 0, GIVEN, JOINED };
 
 typedef struct {
     ct_io_job io;
@@ -264,17 +266,24 @@ static bool find_slots(const ct_experts *t, const ct_expert_use *u) {
     return n_free >= n_absent + n_present;
 }
 
+/* Read expert i of the use, which has its slot pinned, into that once more. Lock held. */
+static void read_again(ct_experts *t, ct_expert_use *u, int i) {
+    ct_cache_pin(&t->cache, u->slot[i]);
+    u->given[i] = OWN;
+    u->stats->misses++;
+    u->stats->read_bytes += start(t, u->slot[i], u->layer, u->expert[i], false);
+}
+
 /* Pin expert i of the use, which is in the cache or on its way. Lock held. */
 static void pin_present(ct_experts *t, ct_expert_use *u, int i) {
     const int32_t slot = u->slot[i];
     slot_state *s = &t->slot[slot];
     ct_cache_pin(&t->cache, slot);
     if (s->state == FAILED) { /* who asked then has not let go yet: it was not this use that failed */
-        u->stats->misses++;
-        ct_cache_pin(&t->cache, slot);
-        u->stats->read_bytes += start(t, slot, u->layer, u->expert[i], false);
+        read_again(t, u, i);
         return;
     }
+    u->given[i] = s->state == READING ? JOINED : OWN;
     u->stats->hits++;
     if (s->hinted) {
         if (s->guess) t->guess_worth += (1.0f - t->guess_worth) / GUESS_MEMORY;
@@ -351,7 +360,12 @@ int ct_experts_next(ct_experts *t, ct_expert_use *u, bool wait, carat_error *err
     for (;;) {
         for (int i = 0; i < u->n && found == -1; i++) {
             const slot_state *s = &t->slot[u->slot[i]];
-            if (u->given[i] || s->state == READING) continue;
+            if (u->given[i] == GIVEN || s->state == READING) continue;
+            if (s->state == FAILED && u->given[i] == JOINED) { /* begun before this use asked: that proves nothing for it */
+                u->stats->hits--;
+                read_again(t, u, i);
+                continue;
+            }
             found = s->state == READY ? i : -2;
         }
         if (found != -1 || !wait) break;
@@ -363,7 +377,7 @@ int ct_experts_next(ct_experts *t, ct_expert_use *u, bool wait, carat_error *err
     if (from > 0.0) u->stats->stall_ms += ct_now_ms() - from;
     if (found < 0) return found;
     if (u->n_given + 1 == u->n && check_files(t, u->layer, err)) return -2;
-    u->given[found] = 1;
+    u->given[found] = GIVEN;
     u->n_given++;
     return found;
 }

@@ -64,7 +64,7 @@ uint64_t ct_experts_loads(const ct_experts *t);
 typedef struct {
     int32_t *expert;   /* begun */
     int32_t *slot;
-    uint8_t *given;
+    uint8_t *given;    /* the cache's notes */
     int n, n_given, layer;
     carat_expert_stats *stats;
 } ct_expert_use;

@@ -22,7 +22,7 @@ static struct {
     char path[64];
     ct_mapped_file file;
     ct_direct direct;
-    _Atomic long calls;
+    _Atomic long calls, failed;
     _Atomic long fail_after;     /* reads until they fail; negative: never */
     _Atomic uint64_t bad_from, bad_to; /* reads that touch these bytes fail */
     _Atomic bool closed;         /* reads wait until this is false */
@@ -45,8 +45,11 @@ static inline long disk_read(int fd, void *p, size_t n, uint64_t offset) {
     if (atomic_load(&disk.delay_us)) disk_sleep(atomic_load(&disk.delay_us));
     long left = atomic_load(&disk.fail_after);
     while (left > 0 && !atomic_compare_exchange_weak(&disk.fail_after, &left, left - 1)) continue;
-    if (left == 0) return errno = EIO, -1;
-    if (offset < atomic_load(&disk.bad_to) && offset + n > atomic_load(&disk.bad_from)) return errno = EIO, -1;
+    const bool bad = offset < atomic_load(&disk.bad_to) && offset + n > atomic_load(&disk.bad_from);
+    if (left == 0 || bad) {
+        atomic_fetch_add(&disk.failed, 1);
+        return errno = EIO, -1;
+    }
     return (long)pread(fd, p, n, (off_t)offset);
 }
 
@@ -70,6 +73,7 @@ static inline void disk_open(const char *name, size_t size) {
     atomic_store(&disk.closed, false);
     atomic_store(&disk.delay_us, 0);
     atomic_store(&disk.calls, 0);
+    atomic_store(&disk.failed, 0);
 }
 
 static inline void disk_close(void) {
