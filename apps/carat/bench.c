@@ -15,6 +15,7 @@
 #include "base/os.h"
 #include "base/rng.h"
 #include "expert_trace.h"
+#include "bench_cache.h"
 #include "bench_limit.h"
 #include "bench_ple.h"
 #include "open.h"
@@ -31,9 +32,9 @@ enum { MAX_DEPTH = 64, WARM_PROMPT = 256, WARM_GEN = 8, SEED = 1 };
 #define AT(field) offsetof(bench_args, field)
 static const cli_opt opts[] = {
     {"--prompt-tokens", 'p', CLI_INT, AT(n_prompt), "N", 0, 1 << 20,
-     "Tokens of a prefill; 0 = measure none. Default: 512; 128 with --limit and --ple."},
+     "Tokens of a prefill; 0 = measure none. Default: 512; 128 with --limit, --ple and --experts."},
     {"--gen-tokens", 'n', CLI_INT, AT(n_gen), "N", 0, 1 << 20, 
-     "Tokens of a decode; 0 = measure none. Default: 128; 48 with --limit, 64 with --ple."},
+     "Tokens of a decode; 0 = measure none. Default: 128; 48 with --limit, 64 with --ple and --experts."},
     {"--depth", 'd', CLI_LIST, AT(depth), "DEPTH", 0, 0,
      "Tokens held before a test begins, as 4096 or 4K. May be given several times, or as a list: -d 0,1K,4K,16K. "
      "Default: 0."},
@@ -68,7 +69,10 @@ static const cli_opt opts[] = {
      "frequently used."},
     {"--token-by-token", 0, CLI_FLAG, AT(token_by_token), NULL, 0, 0,
      "With --replay: replay prompts too as if their tokens had been decoded one by one."},
-    {"--svg", 0, CLI_TEXT, AT(svg), "FILE", 0, 0, "With --ple: also draw what was measured."},
+    {"--svg", 0, CLI_TEXT, AT(svg), "FILE", 0, 0, "With --ple or --experts, without a word behind them: also draw what was measured."},
+    {"--text", 0, CLI_TEXT, AT(text), "FILE", 0, 0,
+     "With --experts: decode this text instead of pseudo-random tokens. Topics are separated by form feeds or lines of three "
+     "dashes; what changes from one to the next is told apart. Default for -p is then 16, for -n the rest."},
     {"--limit", 0, CLI_FLAG, AT(limit), NULL, 0, 0,
      "Search for the smallest memory limit (of a control group, enforced by the system) under which the model still runs at "
      "speed. Needs the right to make control groups."},
@@ -409,11 +413,18 @@ static int measure_model(bench_state *b, const int32_t *depth, int n_depth) {
     return status;
 }
 
-/* The first option that --ple, of all places, does without; NULL = there is none. */
-static const char *other_than_ple(const bench_args *a) {
-    return a->machine ? "--machine" : a->replay.n ? "--replay" : a->limit ? "--limit" : a->profile ? "--profile"
-           : a->depth.n ? "--depth" : a->all_layers ? "--all-layers" : a->trace ? "--trace" : a->uniform ? "--uniform-routing"
-           : a->buffer ? "--buffer" : NULL;
+/* --ple or --experts without a word: the first option that has no place beside it; NULL = there is none. */
+static const char *other_than_table(const bench_args *a) {
+    return a->ple_places && a->cache_sizes ? "--experts" : a->machine ? "--machine" : a->limit ? "--limit" : a->profile ? "--profile"
+           : a->depth.n ? "--depth" : a->all_layers ? "--all-layers" : a->trace ? "--trace" : a->buffer ? "--buffer"
+           : a->half_life.n ? "--half-life" : a->token_by_token ? "--token-by-token" : a->ple_places && a->replay.n ? "--replay"
+           : a->ple_places && a->uniform ? "--uniform-routing" : a->cache_sizes && a->common.expert_cache ? "--expert-cache" : NULL;
+}
+
+static int check_table(const bench_args *a) {
+    const char *table = a->ple_places ? "--ple" : "--experts", *other = other_than_table(a);
+    if (other) return cli_fail(CLI_USAGE, "bench", "%s: %s has no place beside it", table, other);
+    return a->n_gen == 0 ? cli_fail(CLI_USAGE, "bench", "%s: needs -n of at least 1", table) : CLI_DONE;
 }
 
 static int check_args(const bench_args *a) {
@@ -422,9 +433,9 @@ static int check_args(const bench_args *a) {
         return cli_fail(CLI_USAGE, "bench", "--buffer: must be at least %dM, or caches are measured", (int)(BUFFER_LEAST >> 20));
     }
     if (a->machine && a->common.n_pos) return cli_fail(CLI_USAGE, "bench", "--machine: takes no MODEL");
-    if (!a->replay.n && (a->cache_experts.n || a->half_life.n || a->token_by_token)) {
-        return cli_fail(CLI_USAGE, "bench", "%s: needs --replay",
-                        a->cache_experts.n ? "--cache-experts" : a->half_life.n ? "--half-life" : "--token-by-token");
+    if (!a->replay.n && a->cache_experts.n && !a->cache_sizes) return cli_fail(CLI_USAGE, "bench", "--cache-experts: needs --replay or --experts");
+    if (!a->replay.n && (a->half_life.n || a->token_by_token)) {
+        return cli_fail(CLI_USAGE, "bench", "%s: needs --replay", a->half_life.n ? "--half-life" : "--token-by-token");
     }
     if (a->replay.n && a->common.n_pos) return cli_fail(CLI_USAGE, "bench", "--replay: takes no MODEL");
     if (a->replay.n && (a->machine || a->trace || a->csv || a->profile || a->depth.n || a->all_layers)) {
@@ -444,12 +455,13 @@ static int check_args(const bench_args *a) {
         if (other) return cli_fail(CLI_USAGE, "bench", "--limit: %s has no place beside it", other);
         if (a->n_prompt == 0 || a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "--limit: needs -p and -n of at least 1");
     }
-    if (a->ple_places) {
-        const char *other = other_than_ple(a);
-        if (other) return cli_fail(CLI_USAGE, "bench", "--ple: %s has no place beside it", other);
-        if (a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "--ple: needs -n of at least 1");
-    } else if (a->svg) {
-        return cli_fail(CLI_USAGE, "bench", "--svg: needs --ple, without a word behind it");
+    if (a->text && !a->cache_sizes) return cli_fail(CLI_USAGE, "bench", "--text: needs --experts, without a word behind it");
+    if (a->svg && !a->ple_places && !a->cache_sizes) {
+        return cli_fail(CLI_USAGE, "bench", "--svg: needs --ple or --experts, without a word behind them");
+    }
+    if (a->ple_places || a->cache_sizes) {
+        const int status = check_table(a);
+        if (status) return status;
     }
     if (a->n_prompt == 0 && a->n_gen == 0) return cli_fail(CLI_USAGE, "bench", "-p 0 and -n 0: leave nothing to measure");
     return CLI_DONE;
@@ -459,8 +471,9 @@ static int run(const void *p) {
     bench_args args = *(const bench_args *)p;
     const bench_args *a = &args;
     if (a->common.ple == BENCH_ALL_PLACES) args.ple_places = true, args.common.ple = CARAT_PLACE_AUTO;
-    if (a->n_prompt < 0) args.n_prompt = a->limit || a->ple_places ? 128 : 512;
-    if (a->n_gen < 0) args.n_gen = a->limit ? 48 : a->ple_places ? 64 : 128;
+    if (a->common.experts == BENCH_ALL_CACHES) args.cache_sizes = a->replay.n == 0, args.common.experts = CARAT_PLACE_AUTO;
+    if (a->n_prompt < 0 && !a->cache_sizes) args.n_prompt = a->limit || a->ple_places ? 128 : 512;
+    if (a->n_gen < 0 && !a->cache_sizes) args.n_gen = a->limit ? 48 : a->ple_places ? 64 : 128;
     bench_state b = {.args = a};
     int32_t depth[MAX_DEPTH];
     int n_depth = 0;
@@ -468,6 +481,7 @@ static int run(const void *p) {
     if (!status && a->replay.n) return bench_experts(a);
     if (!status && a->limit) return bench_limit(a);
     if (!status && a->ple_places) return bench_ple(a);
+    if (!status && a->cache_sizes) return bench_cache(a);
     if (!status) status = parse_depths(&a->depth, depth, &n_depth);
     if (!status) {
         b.test = ct_alloc_array((size_t)n_depth, 2 * sizeof *b.test);
@@ -505,6 +519,11 @@ const cli_verb cli_verb_bench = {
              "of -r rounds every place has the model opened anew, in another order each time, and reads the same prompt of -p and "
              "writes the same -n tokens, no two alike. Cold: rows that the session has never seen, and that were taken out of the page "
              "cache before; warm: the same tokens once more. Told are medians over rounds, and times of tokens over all.\n\n"
+             "--experts, without a word behind it, measures caches of streamed experts of the sizes --cache-experts, and all in memory where "
+             "they fit. Every size has the model opened anew. Each repetition measures what the disk gives (D), then reads a prompt of -p "
+             "and decodes -n tokens. The routing of all of it is replayed with a cache that knows the future (Belady): the gap is what "
+             "a better policy could gain. Hits not ahead are those without experts that were read ahead in time. Share of D: of the time, "
+             "how much of it the bytes read take at D.\n\n"
              "--limit measures memory instead, as a small machine feels it: each run opens the model anew in a control group "
              "with a memory limit and no swap, after the file has been taken out of the page cache, reads a prompt of -p and "
              "writes -n tokens. A binary search finds the smallest limit, to 2% or 8 MiB, that keeps --limit-share of the "

@@ -6,6 +6,7 @@
 
 #include "args.h"
 #include "carat.h"
+#include "expert_use.h"
 #include "json_out.h"
 #include "term.h"
 
@@ -27,6 +28,8 @@ typedef struct {
     float limit_share;       /* percent of the free speed that must be kept */
     int32_t n_ctx;           /* of --limit; 0 = what prompt and answer need */
     bool ple_places;         /* --ple without a word: bench_ple.h */
+    bool cache_sizes;        /* --experts without a word: bench_cache.h */
+    const char *text;        /* what it decodes; NULL = pseudo-random tokens */
     const char *svg;         /* where a plot goes; NULL = nowhere */
 } bench_args;
 
@@ -81,6 +84,15 @@ bench_spread bench_spread_of(const double *x, int n, double *scratch);
 double bench_quantile(const double *sorted, int n, double q);
 /* Everything measured, in the form asked for. Returns the exit status. */
 int bench_print(const bench_state *b);
+
+enum { BENCH_MAX_SIZE = 32 };
+/* Sizes of caches as given, or the default ones, in experts of the n_key that there are; size: [BENCH_MAX_SIZE]. Returns the exit
+ * status. */
+int bench_cache_sizes(int32_t *size, int *n_size, const cli_list *l, int32_t n_key);
+/* How experts were used: entropy, working sets. */
+cli_json *bench_use_json(const expert_facts *f);
+void bench_use_print(const expert_facts *f, int32_t n_used);
+
 /* --replay: caches of experts on traces of routing, measured and printed. Returns the exit status. */
 int bench_experts(const bench_args *a);
 

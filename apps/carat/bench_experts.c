@@ -12,7 +12,7 @@
 #include "open.h"
 #include "term.h"
 
-enum { MAX_SIZE = 32, MAX_HALF_LIFE = 16, MAX_POLICY = MAX_HALF_LIFE + 6 };
+enum { MAX_HALF_LIFE = 16, MAX_POLICY = MAX_HALF_LIFE + 6 };
 
 /* A row of the table. */
 typedef struct {
@@ -27,7 +27,7 @@ typedef struct {
     expert_facts facts;
     expert_requests requests;
     int32_t n_key;             /* experts of all layers */
-    int32_t size[MAX_SIZE];
+    int32_t size[BENCH_MAX_SIZE];
     int n_size;
     policy policy[MAX_POLICY];
     int n_policy, i_live, i_belady; /* which are the live one, without prefetch, and the bound */
@@ -51,19 +51,19 @@ static int32_t parse_size(const char *s, const char **end, int32_t n_key) {
     return x >= 1.0 && x <= n_key && x == floor(x) ? (int32_t)x : 0;
 }
 
-static int parse_sizes(replay *r) {
+int bench_cache_sizes(int32_t *size, int *n_size, const cli_list *l, int32_t n_key) {
     static const char *const def[] = {"12.5%,25%,37.5%,50%,75%"};
-    const cli_list *l = &r->args->cache_experts;
+    *n_size = 0;
     for (int i = 0; i < (l->n ? l->n : 1); i++) {
         for (const char *p = l->n ? l->v[i] : def[0];;) {
             const char *end = p;
-            const int32_t n = parse_size(p, &end, r->n_key);
+            const int32_t n = parse_size(p, &end, n_key);
             if (n == 0 || (*end && *end != ',')) {
                 return cli_fail(CLI_USAGE, "bench", "--cache-experts: '%s' is no size of a cache: write numbers from 1 to the "
-                                "%d experts of all layers, or shares as 37.5%%", p, (int)r->n_key);
+                                "%d experts of all layers, or shares as 37.5%%", p, (int)n_key);
             }
-            if (r->n_size == MAX_SIZE) return cli_fail(CLI_USAGE, "bench", "--cache-experts: at most %d sizes", MAX_SIZE);
-            r->size[r->n_size++] = n;
+            if (*n_size == BENCH_MAX_SIZE) return cli_fail(CLI_USAGE, "bench", "--cache-experts: at most %d sizes", BENCH_MAX_SIZE);
+            size[(*n_size)++] = n;
             if (!*end) break;
             p = end + 1;
         }
@@ -212,8 +212,7 @@ static cli_json *guesses_json(const expert_outcome *x) {
     return a;
 }
 
-static cli_json *use_json(const replay *r) {
-    const expert_facts *f = &r->facts;
+cli_json *bench_use_json(const expert_facts *f) {
     cli_json *o = cli_json_object(), *windows = cli_json_array(), *layers = cli_json_array();
     for (int i = 0; i < EXPERT_N_WINDOW; i++) {
         cli_json *w = cli_json_object();
@@ -229,6 +228,8 @@ static cli_json *use_json(const replay *r) {
         cli_json_put_int(x, "used", u->used);
         cli_json_put_real(x, "entropy_bits", u->entropy);
         cli_json_put_real(x, "effective", u->evals ? exp2(u->entropy) : 0.0);
+        cli_json_put_real(x, "least_share", u->least);
+        cli_json_put_real(x, "most_share", u->most);
         for (int32_t e = 0; e < f->n_expert; e++) cli_json_add_int(counts, (int64_t)f->count[(size_t)l * (size_t)f->n_expert + (size_t)e]);
         cli_json_put(x, "counts", counts);
         cli_json_add(layers, x);
@@ -250,7 +251,7 @@ static int print_json(const replay *r) {
     cli_json_put_bytes(o, "expert_bytes", expert_trace_expert_bytes(&r->t));
     cli_json_put_int(o, "prefill_tokens", r->facts.n_tok[0]);
     cli_json_put_int(o, "decode_tokens", r->facts.n_tok[1]);
-    cli_json_put(o, "use", use_json(r));
+    cli_json_put(o, "use", bench_use_json(&r->facts));
     for (int s = 0; s < r->n_size; s++) {
         cli_json *c = cli_json_object(), *policies = cli_json_array();
         cli_json_put_int(c, "experts", r->size[s]);
@@ -271,11 +272,10 @@ static char *percent(cli_text buf, double x) {
     return buf;
 }
 
-static void print_use(const replay *r) {
-    const expert_facts *f = &r->facts;
-    cli_text a, b, c, d;
-    cli_table *t = cli_table_new("rrrrr");
-    cli_table_row(t, "layer", "tokens", "experts used", "entropy, bits", "effective");
+void bench_use_print(const expert_facts *f, int32_t n_used) {
+    cli_text a, b, c, d, e, g;
+    cli_table *t = cli_table_new("rrrrrrr");
+    cli_table_row(t, "layer", "tokens", "experts used", "entropy, bits", "effective", "least used", "most");
     cli_table_line(t);
     for (int32_t l = 0; l < f->n_layer; l++) {
         const expert_use *u = &f->use[l];
@@ -285,7 +285,7 @@ static void print_use(const replay *r) {
         (void)snprintf(b, sizeof b, "%d of %d", (int)u->used, (int)f->n_expert);
         (void)snprintf(c, sizeof c, "%.2f", u->entropy);
         (void)snprintf(d, sizeof d, "%.1f", exp2(u->entropy));
-        cli_table_row(t, layer, cli_count_text(a, (int64_t)u->evals / r->t.n_used), b, c, d);
+        cli_table_row(t, layer, cli_count_text(a, (int64_t)u->evals / n_used), b, c, d, percent(e, u->least), percent(g, u->most));
     }
     cli_table_print(t, false);
     cli_printf("\nDifferent experts of a layer that some tokens need together:\n");
@@ -357,7 +357,7 @@ static int print_tables(const replay *r) {
     const uint64_t bytes = expert_trace_expert_bytes(&r->t);
     if (bytes) cli_printf(", %s each", cli_size_text(c, bytes));
     cli_printf("; %s tokens of prefill, %s of decode\n\n", cli_count_text(a, r->facts.n_tok[0]), cli_count_text(b, r->facts.n_tok[1]));
-    print_use(r);
+    bench_use_print(&r->facts, r->t.n_used);
     for (int s = 0; s < r->n_size; s++) print_size(r, s);
     if (r->facts.n_tok[1]) print_guesses(r);
     return CLI_DONE;
@@ -367,7 +367,7 @@ int bench_experts(const bench_args *a) {
     replay r = {.args = a};
     cli_catch_interrupt();
     int status = read_traces(&r);
-    if (!status) status = parse_sizes(&r);
+    if (!status) status = bench_cache_sizes(r.size, &r.n_size, &a->cache_experts, r.n_key);
     if (!status) status = choose_policies(&r);
     if (!status) status = replay_all(&r);
     if (!status) status = a->common.json ? print_json(&r) : print_tables(&r);

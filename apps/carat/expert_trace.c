@@ -246,8 +246,10 @@ int expert_trace_split(expert_trace *t, carat_error *err) {
 /* ---- writing ---- */
 
 struct expert_recorder {
-    FILE *f;
+    FILE *f;          /* NULL: into t */
     char *path;
+    expert_trace *t;
+    int32_t part;
     bool decode;
     int error;      /* errno of the first write that failed */
     int64_t n_line;
@@ -269,6 +271,28 @@ static void put_numbers(expert_recorder *r, const int32_t *x, int64_t n) {
         if (at > sizeof buf - 16) put(r, buf, at), at = 0;
     }
     put(r, buf, at);
+}
+
+static void keep_row(expert_trace *t, int64_t n, const int32_t *expert) {
+    for (int64_t i = 0; i < n; i++) t->expert[t->n_expert_id++] = (uint16_t)expert[i];
+}
+
+static void on_route_keep(void *ud, int32_t layer, int32_t pos, int32_t n_tok, int32_t n_used, const int32_t *expert,
+                          const int32_t *ahead) {
+    expert_recorder *r = ud;
+    expert_trace *t = r->t;
+    const int64_t n = (int64_t)n_tok * n_used;
+    if (r->error || !ct_grow((void **)&t->step, &t->cap_step, t->n_step + 1, sizeof *t->step) ||
+        !ct_grow((void **)&t->expert, &t->cap_expert, t->n_expert_id + 2 * (size_t)n, sizeof *t->expert)) {
+        r->error = ENOMEM;
+        return;
+    }
+    t->step[t->n_step] = (expert_step){.pos = pos, .n_tok = n_tok, .layer = layer, .file = r->part, .decode = r->decode,
+                                       .first = t->n_step == 0 || layer <= t->step[t->n_step - 1].layer, .has_ahead = ahead != NULL,
+                                       .at = t->n_expert_id};
+    t->n_step++;
+    keep_row(t, n, expert);
+    if (ahead) keep_row(t, n, ahead);
 }
 
 static void on_route(void *ud, int32_t layer, int32_t pos, int32_t n_tok, int32_t n_used, const int32_t *expert,
@@ -312,6 +336,29 @@ int expert_recorder_open(expert_recorder **out, const char *path, const carat_mo
     return 0;
 }
 
+int expert_recorder_keep(expert_recorder **out, expert_trace *t, bool ahead, const carat_model *m, carat_session_opts *o, carat_error *err) {
+    carat_model_info info;
+    carat_model_get_info(m, &info);
+    *out = NULL;
+    if (info.n_expert == 0) return CT_FAIL(err, CARAT_EMODEL, "the model has no experts, so there is no routing to keep");
+    expert_recorder *r = ct_alloc(sizeof *r);
+    if (!r) return CT_FAIL(err, CARAT_ENOMEM, "routing: out of memory");
+    *t = (expert_trace){.n_layer = info.n_layer, .n_expert = info.n_expert, .n_used = info.n_expert_used,
+                        .bytes = info.role[CARAT_ROLE_EXPERTS].bytes, .n_file = 1};
+    r->t = t;
+    o->route = on_route_keep;
+    o->route_ud = r;
+    o->route_ahead = ahead;
+    *out = r;
+    return 0;
+}
+
+void expert_recorder_part(expert_recorder *r, int32_t n) {
+    if (!r) return;
+    r->part = n;
+    if (r->t && n >= r->t->n_file) r->t->n_file = n + 1;
+}
+
 void expert_recorder_phase(expert_recorder *r, bool decode) {
     if (r) r->decode = decode;
 }
@@ -320,6 +367,11 @@ int expert_recorder_close(expert_recorder **pr, carat_error *err) {
     expert_recorder *r = *pr;
     if (!r) return 0;
     *pr = NULL;
+    if (r->t) {
+        const int rc = r->error ? CT_FAIL(err, CARAT_ENOMEM, "out of memory for routing") : 0;
+        ct_free(r);
+        return rc;
+    }
     char end[40];
     put(r, end, (size_t)snprintf(end, sizeof end, "end %lld\n", (long long)r->n_line));
     if (fclose(r->f) != 0 && !r->error) r->error = errno;

@@ -66,6 +66,11 @@ typedef struct expert_recorder expert_recorder;
 /* Creates the file and sets o's route, route_ud and route_ahead. The recorder must outlive the session. EMODEL for a model
  * without experts, EIO. Gives *out: expert_recorder_close. */
 int expert_recorder_open(expert_recorder **out, const char *path, const carat_model *m, carat_session_opts *o, carat_error *err);
+/* The same without a file: into t, which is zeroed and gets the model's shape. t is good once the recorder is closed; ENOMEM shows
+ * there. ahead: ask the next layer's router too. Keeps t; expert_trace_free. */
+int expert_recorder_keep(expert_recorder **out, expert_trace *t, bool ahead, const carat_model *m, carat_session_opts *o, carat_error *err);
+/* What is kept from now on counts as of the n-th file, n from 0. NULL is fine. */
+void expert_recorder_part(expert_recorder *r, int32_t n);
 /* What comes now is prefill (as at first), or decode. NULL is fine. */
 void expert_recorder_phase(expert_recorder *r, bool decode);
 /* Finish the file; an error of any write before shows here. Frees, and accepts NULL inside. */

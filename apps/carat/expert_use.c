@@ -20,6 +20,8 @@ expert_use expert_use_of(const uint64_t *count, int32_t n_expert) {
     for (int32_t i = 0; i < n_expert && u.evals; i++) {
         const double p = (double)count[i] / (double)u.evals;
         if (p > 0.0) u.entropy -= p * log2(p);
+        if (p > u.most) u.most = p;
+        if (i == 0 || p < u.least) u.least = p;
     }
     return u;
 }

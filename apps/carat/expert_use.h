@@ -14,6 +14,7 @@ typedef struct {
     uint64_t evals;
     int32_t used;   /* distinct experts */
     double entropy; /* bits; log2 n_expert when even */
+    double least, most; /* shares of the expert used least and most */
 } expert_use;
 
 /* count: [n_expert] */

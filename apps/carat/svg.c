@@ -183,7 +183,7 @@ static void begin(FILE *f, double height, const char *title) {
     if (title) label(f, 16, 26, "title", "start", title);
 }
 
-static bool end(FILE *f, double y, const char *caption) {
+static void put_caption(FILE *f, double y, const char *caption) {
     const char *line[MAX_LINE];
     size_t len[MAX_LINE];
     const int n = wrap(caption, line, len);
@@ -192,6 +192,9 @@ static bool end(FILE *f, double y, const char *caption) {
         put_text_n(f, line[i], len[i]);
         fputs("</text>\n", f);
     }
+}
+
+static bool end(FILE *f) {
     fputs("</svg>\n", f);
     return !ferror(f);
 }
@@ -363,7 +366,21 @@ static double legend(FILE *f, const svg_plot *p, double y) {
     return any ? y + 18 : y;
 }
 
-bool svg_write_plot(FILE *f, const svg_plot *plot) {
+/* Where the parts of a plot lie whose title, or legend, begins at `top`. */
+typedef struct {
+    double legend, top, below, caption, end;
+} layout;
+
+static layout lay_out(const svg_plot *plot, double top) {
+    layout l = {.legend = top + 48};
+    l.top = legend(NULL, plot, l.legend) + (plot->y.label ? 16 : 0);
+    l.below = l.top + PLOT_HEIGHT + (plot->x.label ? 38 : 19);
+    l.caption = l.below + 26;
+    l.end = l.caption + caption_height(plot->caption);
+    return l;
+}
+
+static void draw_plot(FILE *f, const svg_plot *plot, const layout *l) {
     extent ex = {INFINITY, -INFINITY}, ey = ex;
     const int n = plot->n_series < SVG_MAX_SERIES ? plot->n_series : SVG_MAX_SERIES;
     for (int k = 0; k < n; k++) {
@@ -379,16 +396,29 @@ bool svg_write_plot(FILE *f, const svg_plot *plot) {
     }
     settle(&ex, &plot->x, false);
     settle(&ey, &plot->y, true);
-    const double top = legend(NULL, plot, 48) + (plot->y.label ? 16 : 0);
-    frame p = {f, LEFT, WIDTH - RIGHT, top, top + PLOT_HEIGHT, ex.lo, ex.hi, ey.lo, ey.hi, plot->x.log, plot->y.log};
-    const double below = p.y1 + (plot->x.label ? 38 : 19);
-    begin(f, below + 26 + caption_height(plot->caption), plot->title);
-    legend(f, plot, 48);
+    const frame p = {f, LEFT, WIDTH - RIGHT, l->top, l->top + PLOT_HEIGHT, ex.lo, ex.hi, ey.lo, ey.hi, plot->x.log, plot->y.log};
+    legend(f, plot, l->legend);
     draw_axes(&p, plot);
     for (int k = 0; k < n; k++) draw_series(&p, &plot->series[k], k);
     draw_rules(&p, plot);
-    return end(f, below + 26, plot->caption);
 }
+
+bool svg_write_plots(FILE *f, const svg_plot *plot, int n) {
+    double height = 0.0;
+    for (int i = 0; i < n; i++) height = lay_out(&plot[i], height).end;
+    begin(f, height, n ? plot[0].title : NULL);
+    double top = 0.0;
+    for (int i = 0; i < n; i++) {
+        const layout l = lay_out(&plot[i], top);
+        if (i && plot[i].title) label(f, 16, top + 26, "title", "start", plot[i].title);
+        draw_plot(f, &plot[i], &l);
+        put_caption(f, l.caption, plot[i].caption);
+        top = l.end;
+    }
+    return end(f);
+}
+
+bool svg_write_plot(FILE *f, const svg_plot *plot) { return svg_write_plots(f, plot, 1); }
 
 /* ---- bars ---- */
 
@@ -434,5 +464,6 @@ bool svg_write_bars(FILE *f, const svg_bars *b) {
         if (x->note) label(f, to + 16 + text_width(value), y + 17, "small", "start", x->note);
     }
     fprintf(f, "<path class=\"axis\" d=\"M%.1f %.1fV%.1f\"/>\n", axis.log ? p.x0 : page_x(&p, 0.0), p.y0, p.y1);
-    return end(f, p.y1 + 40, b->caption);
+    put_caption(f, p.y1 + 40, b->caption);
+    return end(f);
 }

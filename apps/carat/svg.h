@@ -64,6 +64,8 @@ enum { SVG_MAX_SERIES = 6, SVG_MAX_TICK = 24 };
 
 /* Write the plot. False when writing failed. */
 bool svg_write_plot(FILE *f, const svg_plot *p);
+/* n plots, one below the other; the first one's title is the page's. */
+bool svg_write_plots(FILE *f, const svg_plot *p, int n);
 bool svg_write_bars(FILE *f, const svg_bars *b);
 
 /* Values to mark on an axis that shows [lo, hi], ascending, within it; returns how many. lo < hi; log: 0 < lo. */
