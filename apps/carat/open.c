@@ -96,6 +96,10 @@ int cli_session_open(carat_session **out, const carat_model *m, const cli_common
         return cli_fail(CLI_FAILED, c->verb, "context of %d tokens, the model was trained for %d: give a -c of at most %d, or "
                         "less text", (int)o->n_ctx, (int)info.n_ctx_train, (int)info.n_ctx_train);
     }
+    if (c->ple && info.d_ple == 0) return cli_fail(CLI_FAILED, c->verb, "--ple: the model has no per-layer embeddings");
+    if ((c->experts || c->expert_cache) && info.n_expert == 0) {
+        return cli_fail(CLI_FAILED, c->verb, "%s: the model has no experts", c->experts ? "--experts" : "--expert-cache");
+    }
     carat_plan plan;
     if (carat_plan_make(&plan, m, o, &err)) return cli_fail_err(c->verb, &err);
     const int32_t usual = info.n_ctx_train < 4096 ? info.n_ctx_train : 4096;

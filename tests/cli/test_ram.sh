@@ -27,15 +27,34 @@ for m in "$E" "$MOE"; do
     check "$name: nothing on stderr with --json" lines "$TMP/err" 0
     check "$name: the same tokens within ${n}M" equal "$(json token_ids)" "$ids"
     check "$name: nothing is mapped" equal "$(json memory.mapped_bytes)" 0
-    for places in "--ple streamed --experts streamed --expert-cache 1" "--ple mapped --experts resident" \
-        "--ple resident --experts streamed --expert-ahead off"; do
+    case $name in # what the model has
+    *moe) limited='--experts streamed --expert-cache 1
+--experts resident
+--experts streamed --expert-ahead off' free='--experts resident
+--experts mapped
+--experts streamed' other=--ple\ zero ;;
+    *) limited='--ple streamed
+--ple mapped
+--ple resident' free='--ple streamed
+--ple resident
+--ple mapped' other=--experts\ streamed ;;
+    esac
+    IFS='
+'
+    for places in $limited; do
+        unset IFS
         carat run "$m" -p "$P" $answer --ram 200M $places
         check "$name: $places" equal "$rc $(json token_ids)" "0 $ids"
     done
-    for places in "--ple streamed" "--ple resident --experts resident" "--experts mapped" "--experts streamed"; do
+    IFS='
+'
+    for places in $free; do
+        unset IFS
         carat run "$m" -p "$P" $answer $places
         check "$name: $places without a ceiling" equal "$rc $(json token_ids)" "0 $ids"
     done
+    unset IFS
+    refused 1 "the model has no" run "$m" -p x $other
     carat run "$m" -p x -n 2 --temp 0 --ram 200M
     check "$name: one line tells of the plan" lines "$TMP/err" 1
     check "$name: it names the ceiling" err_has "of 200.0 MiB"
@@ -114,13 +133,14 @@ else
         n=$(least run "$m" -p "$P" $answer)
         carat run "$m" -p "$P" $answer
         ids=$(json token_ids)
+        case $name in *moe) streamed='--experts streamed --expert-cache 1' ;; *) streamed='--ple streamed' ;; esac
         for more in 0 3; do
             size=$((n + more))
             ceiling=$((size * 1048576))
             within $((ceiling + ceiling * 3 / 100)) "$CARAT" run "$m" -p "$P" $answer --ram "${size}M"
             check "$name runs in a group of ${size}M" equal "$rc $(json token_ids)" "0 $ids"
             [ -z "$peak" ] || check "$name: charged $peak, at most ${size}M" test "$peak" -le $ceiling
-            within $((ceiling + ceiling * 3 / 100)) "$CARAT" run "$m" -p "$P" $answer --ram "${size}M" --ple streamed --experts streamed --expert-cache 1
+            within $((ceiling + ceiling * 3 / 100)) "$CARAT" run "$m" -p "$P" $answer --ram "${size}M" $streamed
             [ $rc -ne 1 ] || continue # buffers of the readers may take more than is saved
             check "$name streams in a group of ${size}M" equal "$rc $(json token_ids)" "0 $ids"
             [ -z "$peak" ] || check "$name: charged $peak streaming, at most ${size}M" test "$peak" -le $ceiling
