@@ -155,10 +155,14 @@ static void raise_to(uint64_t *most, uint64_t v) {
     if (v > *most) *most = v;
 }
 
-/* x: [2 * n_rep] */
-static uint64_t middle(const cache_row *r, int n, double *x, size_t at) {
-    for (int i = 0; i < n; i++) x[i] = (double)*(const uint64_t *)(const void *)((const char *)&r->rep[i].memory + at);
-    return (uint64_t)bench_spread_of(x, n, x + n).median;
+/* Of the repetitions that had such samples. at: of the field; x: [2 * n_rep] */
+static uint64_t middle(const cache_row *r, int n_rep, double *x, size_t at) {
+    int n = 0;
+    for (int i = 0; i < n_rep; i++) {
+        const uint64_t v = *(const uint64_t *)(const void *)((const char *)&r->rep[i].memory + at);
+        if (v) x[n++] = (double)v;
+    }
+    return n ? (uint64_t)bench_spread_of(x, n, x + n_rep).median : 0;
 }
 
 static void conclude_memory(cache_row *r, int n, double *x) {
@@ -311,6 +315,7 @@ static int open_row(bencher *b) {
 static int measure_row(bencher *b, double *scratch) {
     cache_state *s = b->s;
     carat_error err;
+    ct_memory_trim(); /* what the row before had is not this one's */
     ct_rng_seed(&b->rng, SEED);
     int status = open_row(b);
     if (!status) status = warm_up(b);

@@ -154,6 +154,7 @@ static int measure_visit(bencher *b, int v, int round) {
 }
 
 static int watch_visit(bencher *b, int v, int round) {
+    ct_memory_trim(); /* what the visit before had is not this one's */
     memwatch *w = memwatch_start(MEMWATCH_PERIOD_MS);
     if (!w) return cli_fail(CLI_FAILED, "bench", "no memory or thread to watch memory with");
     const int status = measure_visit(b, v, round);

@@ -1,4 +1,4 @@
-/* How experts are used: see expert_use.h. One walk over the trace. */
+/* How experts are used: see expert_use.h. Of a trace, in one walk. */
 #include "expert_use.h"
 
 #include <math.h>
@@ -25,6 +25,43 @@ expert_use expert_use_of(const uint64_t *count, int32_t n_expert) {
     }
     return u;
 }
+
+/* ---- while a model runs ---- */
+
+bool expert_recent_init(expert_recent *r, int32_t n_layer, int32_t n_expert) {
+    *r = (expert_recent){.n_layer = n_layer, .n_expert = n_expert};
+    r->n_tok = ct_alloc_array((size_t)n_layer, sizeof *r->n_tok);
+    r->last = ct_alloc_array((size_t)n_layer * (size_t)n_expert, sizeof *r->last);
+    if (r->n_tok && r->last) return true;
+    expert_recent_free(r);
+    return false;
+}
+
+void expert_recent_note(expert_recent *r, int32_t layer, int32_t n_tok, int32_t n_used, const int32_t *expert) {
+    int64_t *last = r->last + (size_t)layer * (size_t)r->n_expert;
+    for (int32_t i = 0; i < n_tok; i++) {
+        r->n_tok[layer]++;
+        for (int32_t j = 0; j < n_used; j++) last[expert[(int64_t)i * n_used + j]] = r->n_tok[layer];
+    }
+}
+
+double expert_recent_set(const expert_recent *r, int64_t n) {
+    int64_t sum = 0, n_layer = 0;
+    for (int32_t l = 0; l < r->n_layer && r->n_tok; l++) {
+        if (r->n_tok[l] < n) continue;
+        n_layer++;
+        for (int32_t e = 0; e < r->n_expert; e++) sum += r->last[(size_t)l * (size_t)r->n_expert + (size_t)e] > r->n_tok[l] - n;
+    }
+    return n_layer ? (double)sum / (double)n_layer : 0.0;
+}
+
+void expert_recent_free(expert_recent *r) {
+    ct_free(r->n_tok);
+    ct_free(r->last);
+    *r = (expert_recent){0};
+}
+
+/* ---- of a trace ---- */
 
 typedef struct {
     const expert_trace *t;

@@ -4,6 +4,7 @@
 #ifndef CLI_EXPERT_USE_H
 #define CLI_EXPERT_USE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "carat.h"
@@ -24,6 +25,21 @@ expert_use expert_use_of(const uint64_t *count, int32_t n_expert);
 #define EXPERT_WINDOW_LIST(X) X(1) X(4) X(16) X(64) X(256)
 enum { EXPERT_N_WINDOW = 5 };
 extern const int32_t expert_window[EXPERT_N_WINDOW];
+
+/* Which experts the last tokens used, kept while a model runs. */
+typedef struct {
+    int32_t n_layer, n_expert;
+    int64_t *n_tok; /* [n_layer] so far */
+    int64_t *last;  /* [n_layer, n_expert] token of the layer that used it last, from 1; 0 = none */
+} expert_recent;
+
+/* False when memory is exhausted. Gives r's arrays: expert_recent_free, which accepts a zeroed r. */
+bool expert_recent_init(expert_recent *r, int32_t n_layer, int32_t n_expert);
+/* A layer chose expert[n_tok, n_used]. Allocates nothing. */
+void expert_recent_note(expert_recent *r, int32_t layer, int32_t n_tok, int32_t n_used, const int32_t *expert);
+/* Different experts of a layer in its last n tokens, on average over the layers that had so many; 0 = none had. */
+double expert_recent_set(const expert_recent *r, int64_t n);
+void expert_recent_free(expert_recent *r);
 
 typedef struct {
     int32_t n_layer, n_expert;

@@ -188,6 +188,27 @@ static int choose_n_ctx(const run_state *r, int32_t *n_ctx) {
     return CLI_DONE;
 }
 
+static void on_route(void *ud, int32_t layer, int32_t pos, int32_t n_tok, int32_t n_used, const int32_t *expert, const int32_t *ahead) {
+    run_state *r = ud;
+    expert_recent_note(&r->recent, layer, n_tok, n_used, expert);
+    if (r->next_route) r->next_route(r->next_route_ud, layer, pos, n_tok, n_used, expert, ahead);
+}
+
+/* Who tells about experts afterwards watches them; --trace comes behind. */
+static int watch_experts(run_state *r, carat_session_opts *o) {
+    carat_model_info info;
+    carat_error err;
+    carat_model_get_info(r->m, &info);
+    if (r->args->trace && expert_recorder_open(&r->trace, r->args->trace, r->m, o, &err)) return cli_fail_err("run", &err);
+    if (info.n_expert == 0 || !(r->args->stats || r->args->common.json)) return CLI_DONE;
+    if (!expert_recent_init(&r->recent, info.n_layer, info.n_expert)) return cli_fail(CLI_FAILED, "run", "out of memory");
+    r->next_route = o->route;
+    r->next_route_ud = o->route_ud;
+    o->route = on_route;
+    o->route_ud = r;
+    return CLI_DONE;
+}
+
 static int set_up(run_state *r, cli_bar *bar) {
     int32_t n_ctx = 0;
     int status = run_session_find(r);
@@ -209,8 +230,9 @@ static int set_up(run_state *r, cli_bar *bar) {
     so.screen_always = r->args->screen == SCREEN_ALWAYS;
     so.n_rewind = run_session_n_rewind(r, n_ctx);
     carat_error err;
-    if (r->args->trace && expert_recorder_open(&r->trace, r->args->trace, r->m, &so, &err)) return cli_fail_err("run", &err);
-    status = cli_session_open(&r->s, r->m, &r->args->common, &so);
+    status = watch_experts(r, &so);
+    if (!status) status = cli_session_open(&r->s, r->m, &r->args->common, &so);
+    if (!status && carat_plan_make(&r->plan, r->m, &so, &err)) status = cli_fail_err("run", &err);
     if (!status) status = run_session_load(r);
     if (status) return status;
 
@@ -466,6 +488,7 @@ static int run(const void *p) {
     ct_free(r.tok);
     ct_free(r.answer.s);
     ct_free(r.thought.s);
+    expert_recent_free(&r.recent);
     return status;
 }
 

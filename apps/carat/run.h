@@ -4,6 +4,7 @@
 
 #include "args.h"
 #include "carat.h"
+#include "expert_use.h"
 #include "memwatch.h"
 
 typedef struct {
@@ -37,6 +38,10 @@ typedef struct {
     carat_sampler *sm;
     carat_detok *detok;
     struct expert_recorder *trace;
+    carat_plan plan;           /* of the session: what is where */
+    expert_recent recent;      /* with --json or --stats, of models with experts */
+    carat_route_fn next_route; /* that is told of routing too; NULL = nobody */
+    void *next_route_ud;
     int32_t *tok;              /* prompt, then answer */
     size_t n_tok, n_prompt, cap_tok;
     bool chat;                 /* the prompt went through the chat template */

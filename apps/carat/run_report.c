@@ -5,6 +5,7 @@
 #include "base/os.h"
 #include "expert_use.h"
 #include "json_out.h"
+#include "plan_text.h"
 #include "run.h"
 #include "term.h"
 
@@ -73,6 +74,9 @@ static cli_json *expert_layer_json(const uint64_t *count, int32_t n_expert, int3
     cli_json_put_int(l, "evals", (int64_t)u.evals);
     cli_json_put_int(l, "used", u.used);
     cli_json_put_real(l, "entropy_bits", u.entropy);
+    cli_json_put_real(l, "effective", exp2(u.entropy));
+    cli_json_put_real(l, "least_share", u.least);
+    cli_json_put_real(l, "most_share", u.most);
     cli_json *counts = cli_json_array();
     for (int32_t i = 0; i < n_expert; i++) cli_json_add_int(counts, (int64_t)count[i]);
     cli_json_put(l, "counts", counts);
@@ -105,6 +109,15 @@ static cli_json *experts_json(const run_state *r, const carat_session_stats *st)
     cli_json_put_int(e, "cache_slots", st->n_expert_slot);
     cli_json_put(e, "prefill", expert_cache_json(&st->expert_prefill));
     cli_json_put(e, "decode", expert_cache_json(&st->expert_decode));
+    cli_json *windows = cli_json_array();
+    for (int i = 0; i < EXPERT_N_WINDOW; i++) {
+        const double n = expert_recent_set(&r->recent, expert_window[i]);
+        cli_json *w = cli_json_object();
+        cli_json_put_int(w, "tokens", expert_window[i]);
+        cli_json_put_real(w, "experts", n > 0.0 ? n : NAN);
+        cli_json_add(windows, w);
+    }
+    cli_json_put(e, "working_set", windows); /* of the last tokens */
     cli_json *layers = cli_json_array();
     for (int32_t i = 0; i < info.n_layer; i++) {
         cli_json *l = expert_layer_json(count + (size_t)i * (size_t)info.n_expert, info.n_expert, i);
@@ -174,6 +187,7 @@ static cli_json *memory_json(const run_state *r) {
     cli_json_put(m, "ple", ple);
     cli_json_put(m, "experts", experts_json(r, &st));
     cli_json_put(m, "samples", samples_json(r));
+    cli_json_put(m, "plan", cli_plan_json(&r->plan));
     return m;
 }
 
@@ -199,17 +213,21 @@ int run_print_json(const run_state *r) {
 
 /* ---- for people ---- */
 
-static void print_roles(const carat_model_info *info) {
-    cli_table *t = cli_table_new("lrrr");
+static const char *place_of(const carat_plan *p, int role) {
+    return p->resident[role] ? "resident" : p->mapped[role] ? "mapped" : p->streamed[role] ? "streamed" : "";
+}
+
+static void print_roles(const run_state *r, const carat_model_info *info) {
+    cli_table *t = cli_table_new("lrrrl");
     cli_text bytes, share, token;
-    cli_table_row(t, "bytes by role", "in the file", "share", "a token reads");
+    cli_table_row(t, "bytes by role", "in the file", "share", "a token reads", "are");
     cli_table_line(t);
     for (int i = 0; i < CARAT_N_ROLE; i++) {
         const carat_ledger_row *row = &info->role[i];
         if (row->bytes == 0) continue;
         (void)snprintf(share, sizeof share, "%.1f%%", 100.0 * (double)row->bytes / (double)info->file_bytes);
         cli_table_row(t, carat_role_text((carat_role)i), cli_size_text(bytes, row->bytes), share,
-                      cli_size_text(token, row->bytes_token));
+                      cli_size_text(token, row->bytes_token), place_of(&r->plan, i));
     }
     cli_table_print(t, true);
 }
@@ -269,19 +287,52 @@ static void print_experts(const run_state *r, const carat_model_info *info) {
     const uint64_t *count = carat_session_expert_counts(r->s);
     if (!count || info->n_expert == 0) return;
     int32_t n_layer = 0, least = INT32_MAX, most = 0;
-    double sum = 0.0;
+    double sum = 0.0, effective = 0.0;
     for (int32_t i = 0; i < info->n_layer; i++) {
         const expert_use u = expert_use_of(count + (size_t)i * (size_t)info->n_expert, info->n_expert);
         if (u.evals == 0) continue;
         n_layer++;
         sum += u.entropy;
+        effective += exp2(u.entropy);
         if (u.used < least) least = u.used;
         if (u.used > most) most = u.used;
     }
     if (n_layer == 0) return;
     fprintf(stderr, "experts: %d of %d chosen for each token in each of %d layers; %d to %d of a layer's were used,\n"
-            "entropy %.2f bits on average (%.2f when all are chosen alike)\n\n", (int)info->n_expert_used,
-            (int)info->n_expert, (int)n_layer, (int)least, (int)most, sum / n_layer, log2((double)info->n_expert));
+            "entropy %.2f bits on average (%.2f when all are chosen alike), as if they were %.1f\n", (int)info->n_expert_used,
+            (int)info->n_expert, (int)n_layer, (int)least, (int)most, sum / n_layer, log2((double)info->n_expert), effective / n_layer);
+    const char *between = "different ones of a layer in the last";
+    for (int i = 0; i < EXPERT_N_WINDOW; i++) {
+        const double n = expert_recent_set(&r->recent, expert_window[i]);
+        if (n > 0.0) fprintf(stderr, "%s %d token%s: %.1f", between, (int)expert_window[i], expert_window[i] == 1 ? "" : "s", n), between = ",";
+    }
+    fprintf(stderr, "\n\n");
+}
+
+/* What came from disk, and what it was waited for. */
+static void print_streamed(const carat_session_stats *st) {
+    if (st->ple != CARAT_PLACE_AUTO) {
+        cli_text ms, bytes;
+        fprintf(stderr, "per-layer embeddings %s: %llu rows looked up, waited %s", carat_place_key(st->ple), (unsigned long long)st->ple_reads,
+                cli_time_text(ms, st->ple_stall_ms));
+        if (st->ple_lookup.n) fprintf(stderr, "; a row p50 %.1f us, p99 %.1f us", st->ple_lookup.p50_us, st->ple_lookup.p99_us);
+        if (st->ple == CARAT_PLACE_STREAMED) {
+            fprintf(stderr, "; %llu read from disk, %s", (unsigned long long)st->ple_disk_reads, cli_size_text(bytes, st->ple_read_bytes));
+        }
+        fprintf(stderr, "\n\n");
+    }
+    if (st->experts != CARAT_PLACE_STREAMED) return;
+    cli_table *t = cli_table_new("lrrrrr");
+    cli_table_row(t, "experts from disk", "hits", "misses", "read ahead", "read", "waited");
+    cli_table_line(t);
+    for (int i = 0; i < 2; i++) {
+        const carat_expert_stats *x = i ? &st->expert_decode : &st->expert_prefill;
+        cli_text hits, misses, ahead, bytes, ms;
+        cli_table_row(t, i ? "single tokens" : "prompts", cli_count_text(hits, (int64_t)x->hits), cli_count_text(misses, (int64_t)x->misses),
+                      cli_count_text(ahead, (int64_t)x->hinted), cli_size_text(bytes, x->read_bytes), cli_time_text(ms, x->stall_ms));
+    }
+    cli_table_print(t, true);
+    fputc('\n', stderr);
 }
 
 void run_print_stats(const run_state *r) {
@@ -298,8 +349,9 @@ void run_print_stats(const run_state *r) {
         print_session(r);
         print_memory(r);
         fputc('\n', stderr);
+        print_streamed(&st);
         print_experts(r, &info);
-        print_roles(&info);
+        print_roles(r, &info);
     } else if (cli_is_terminal(2) && n_answer(r) == 0 && strcmp(r->stop, "interrupted") == 0) {
         fprintf(stderr, "interrupted while reading the prompt of %zu tokens\n", r->n_prompt);
     } else if (cli_is_terminal(2)) {

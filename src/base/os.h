@@ -83,6 +83,8 @@ ct_mem_usage ct_memory_usage(void);
 uint64_t ct_memory_available(void);
 /* Smallest memory limit of the control group and all above it. 0 = none. */
 uint64_t ct_memory_limit(void);
+/* Give memory that was freed back to the system, as far as it can be. Only a hint. */
+void ct_memory_trim(void);
 /* Take the pages of a file out of the system's cache, so that the next read comes from the disk. Returns the bytes that stay
  * because another process has them mapped, or that cannot be told apart; 0 on any failure. Only a hint. */
 uint64_t ct_file_evict(const char *path);

@@ -25,6 +25,8 @@ ct_mem_usage ct_memory_usage(void) {
 uint64_t ct_memory_available(void) { return 0; }
 uint64_t ct_memory_limit(void) { return 0; }
 
+void ct_memory_trim(void) {}
+
 uint64_t ct_file_evict(const char *path) {
     (void)path;
     return 0;

@@ -7,6 +7,9 @@
 #include "base/os.h"
 
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -73,6 +76,12 @@ static uint64_t count_cached(void *map, uint64_t size) {
         for (uint64_t i = 0; i * page < len; i++) n += seen[i] & 1;
     }
     return n * page;
+}
+
+void ct_memory_trim(void) {
+#ifdef __GLIBC__
+    (void)malloc_trim(0);
+#endif
 }
 
 uint64_t ct_file_evict(const char *path) {

@@ -220,6 +220,32 @@ static void lines__of_a_step_plot_turn_at_right_angles(void **state) {
     }
 }
 
+static void plots__stand_one_below_the_other(void **state) {
+    (void)state;
+    const double x[] = {1, 2}, y[] = {3, 4};
+    const svg_series s = {.name = "line", .x = x, .y = y, .n = 2, .points = true};
+    const svg_plot p[] = {{.title = "upper", .caption = "of the first", .series = &s, .n_series = 1},
+                          {.title = "lower", .caption = "of the second", .x = {.label = "below"}, .series = &s, .n_series = 1}};
+    FILE *f = tmpfile();
+    assert_non_null(f);
+    assert_true(svg_write_plots(f, p, 2));
+    rewind(f);
+    out[fread(out, 1, sizeof out - 1, f)] = '\0';
+    fclose(f);
+    check_well_formed(out);
+    assert_int_equal(count(out, "<svg "), 1);
+    assert_int_equal(count(out, "<circle"), 4);
+    const char *upper = strstr(out, ">upper</text>"), *lower = strstr(out, ">lower</text>"), *first = strstr(out, "of the first");
+    assert_true(upper && lower && first && upper < first && first < lower);
+    /* The second title is below the first caption, and the page has room for the last one. */
+    double height = 0.0, y_first = 0.0, y_lower = 0.0, y_last = 0.0;
+    assert_int_equal(sscanf(strstr(out, "viewBox"), "viewBox=\"0 0 720 %lf", &height), 1);
+    assert_int_equal(sscanf(strstr(strstr(out, "class=\"caption\""), " y="), " y=\"%lf", &y_first), 1);
+    assert_int_equal(sscanf(strstr(strstr(first, "class=\"title\""), " y="), " y=\"%lf", &y_lower), 1);
+    assert_int_equal(sscanf(strstr(strstr(lower, "class=\"caption\""), " y="), " y=\"%lf", &y_last), 1);
+    assert_true(300.0 < y_first && y_first < y_lower && y_lower + 300.0 < y_last && y_last < height);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ticks__are_where_people_look_for_them),
@@ -227,6 +253,7 @@ int main(void) {
         cmocka_unit_test(values__carry_the_unit_people_use),
         cmocka_unit_test(text__is_escaped_everywhere),
         cmocka_unit_test(plots__leave_out_what_is_no_number),
+        cmocka_unit_test(plots__stand_one_below_the_other),
         cmocka_unit_test(plots__of_nothing_or_one_value_are_plots),
         cmocka_unit_test(plots__of_many_values_stay_small_and_keep_the_spikes),
         cmocka_unit_test(lines__of_a_step_plot_turn_at_right_angles),

@@ -406,6 +406,25 @@ static void sim__policies_do_what_they_are_named_for(void **state) {
     expert_trace_free(&t);
 }
 
+static void use__of_the_last_tokens_is_counted_by_hand(void **state) {
+    (void)state;
+    expert_recent r = {0};
+    assert_true(expert_recent_set(&r, 1) == 0.0);
+    assert_true(expert_recent_init(&r, 3, 6));
+    assert_true(expert_recent_set(&r, 1) == 0.0);
+    const int32_t prompt[] = {0, 1, 1, 2, 2, 3}, one[] = {0, 1}, two[] = {5, 4};
+    expert_recent_note(&r, 0, 3, 2, prompt);
+    expert_recent_note(&r, 0, 1, 2, one);
+    expert_recent_note(&r, 2, 1, 2, two); /* layer 1 has no experts */
+    assert_true(expert_recent_set(&r, 1) == 2.0);
+    assert_true(expert_recent_set(&r, 2) == 4.0); /* layer 0 alone had two tokens: 2, 3 and 0, 1 */
+    assert_true(expert_recent_set(&r, 3) == 4.0);
+    expert_recent_note(&r, 2, 1, 2, two);
+    assert_true(expert_recent_set(&r, 2) == 3.0); /* 4 and 2 */
+    assert_true(expert_recent_set(&r, 5) == 0.0);
+    expert_recent_free(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(trace__holds_what_the_file_says),
@@ -413,6 +432,7 @@ int main(void) {
         cmocka_unit_test(trace__refuses_broken_files),
         cmocka_unit_test(trace__survives_any_damage),
         cmocka_unit_test(use__working_sets_are_counted_by_hand),
+        cmocka_unit_test(use__of_the_last_tokens_is_counted_by_hand),
         cmocka_unit_test(sim__belady_is_the_least_that_can_be_read),
         cmocka_unit_test(sim__where_all_fits_everything_is_read_once),
         cmocka_unit_test(sim__policies_do_what_they_are_named_for),
