@@ -407,7 +407,7 @@ static void saving__that_fails_leaves_what_was_there(void **state) {
 static uint64_t fingerprint_of(const char *path) {
     carat_model *m = NULL;
     carat_error err = {0};
-    uint64_t f;
+    uint64_t f = 0;
     if (carat_model_open(&m, path, NULL, &err) || carat_model_fingerprint(&f, m, &err)) fail_msg("%s", err.msg);
     carat_model_close(&m);
     return f;
