@@ -166,7 +166,7 @@ void fuzz_begin(void) {
 }
 
 void fuzz_end(void) {
-    char **const path[] = {&gguf_path, &tokenizer_path, &config_path, &index_path};
+    char **const path[] = {&gguf_path, &tokenizer_path, &session_path, &config_path, &index_path};
     for (size_t i = 0; i < sizeof path / sizeof path[0]; i++) free(*path[i]);
     craft_rmdir(folder);
     craft_rmdir(hf_folder);
