@@ -172,16 +172,26 @@ static void draw(bencher *t, int32_t from, int32_t n) {
     if (t->tok[from] == before) t->tok[from] = (before + 1) % t->n_vocab;
 }
 
-/* Hold tok[0,n); exactly `expect` of them must be new. */
-static int hold(bencher *t, int32_t n, int32_t expect) {
+int bench_hold(carat_session *s, const int32_t *tok, int32_t n, int32_t fresh) {
     carat_error err;
-    const int rc = carat_session_sync(t->b->s, t->tok, (size_t)n, &err);
+    const int rc = carat_session_sync(s, tok, (size_t)n, &err);
     if (rc == CARAT_ECANCEL) return cli_fail(CLI_FAILED, "bench", "interrupted");
     if (rc) return cli_fail_err("bench", &err);
-    t->n_done += expect;
-    if (carat_session_n_evaluated(t->b->s) == expect) return CLI_DONE;
-    return cli_fail(CLI_FAILED, "bench", "%d tokens were evaluated where %d were to be measured",
-                    (int)carat_session_n_evaluated(t->b->s), (int)expect);
+    if (carat_session_n_evaluated(s) == fresh) return CLI_DONE;
+    return cli_fail(CLI_FAILED, "bench", "%d tokens were evaluated where %d were to be measured", (int)carat_session_n_evaluated(s),
+                    (int)fresh);
+}
+
+int bench_choose(carat_sampler *sm, const carat_session *s) {
+    if (carat_sampler_next(sm, carat_session_logits(s)) >= 0) return CLI_DONE;
+    return cli_fail(CLI_FAILED, "bench", "the model's logits are not numbers (NaN): the file is damaged, get or make it again");
+}
+
+/* Hold tok[0,n); exactly `expect` of them must be new. */
+static int hold(bencher *t, int32_t n, int32_t expect) {
+    const int status = bench_hold(t->b->s, t->tok, n, expect);
+    if (!status) t->n_done += expect;
+    return status;
 }
 
 static int prefill(bencher *t, int32_t depth, int32_t n) {

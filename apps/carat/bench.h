@@ -79,6 +79,11 @@ typedef struct {
 } bench_state;
 
 /* scratch: [n], sorted when it returns. */
+/* Make s hold tok[0,n); exactly `fresh` of them must be new. Returns an exit status, its error printed. */
+int bench_hold(carat_session *s, const int32_t *tok, int32_t n, int32_t fresh);
+/* A choice that nobody looks at, because it takes time in a run too. */
+int bench_choose(carat_sampler *sm, const carat_session *s);
+
 bench_spread bench_spread_of(const double *x, int n, double *scratch);
 /* Linear between neighbours. */
 double bench_quantile(const double *sorted, int n, double q);

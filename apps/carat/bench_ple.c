@@ -55,17 +55,10 @@ static bool on_progress(void *ud, int32_t done, int32_t total) {
 
 /* Evaluate tok[0,n), of which `fresh` must be new, and choose as a run would. */
 static int hold(bencher *b, const int32_t *tok, int32_t n, int32_t fresh) {
-    carat_error err;
-    const int rc = carat_session_sync(b->session, tok, (size_t)n, &err);
-    if (rc == CARAT_ECANCEL) return cli_fail(CLI_FAILED, "bench", "interrupted");
-    if (rc) return cli_fail_err("bench", &err);
+    const int status = bench_hold(b->session, tok, n, fresh);
+    if (status) return status;
     b->n_done += fresh;
-    if (carat_session_n_evaluated(b->session) != fresh) {
-        return cli_fail(CLI_FAILED, "bench", "%d tokens were evaluated where %d were to be measured",
-                        (int)carat_session_n_evaluated(b->session), (int)fresh);
-    }
-    if (carat_sampler_next(b->sm, carat_session_logits(b->session)) >= 0) return CLI_DONE;
-    return cli_fail(CLI_FAILED, "bench", "the model's logits are not numbers (NaN): the file is damaged, get or make it again");
+    return bench_choose(b->sm, b->session);
 }
 
 /* tok: [n_prompt + n_gen]; token_ms: [n_gen]. */

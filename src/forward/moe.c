@@ -107,26 +107,28 @@ static void report(ct_forward *f, int il, int r0, int n, bool ahead) {
     f->route(f->route_ud, il, f->pos + r0, n - r0, n_used, f->route_index + at, ahead ? f->route_next + at : NULL);
 }
 
-/* The distinct experts that rows [r0, n) chose among index: ascending into list, how many rows into count [n_expert]. */
-static int distinct(const ct_forward *f, const int32_t *index, int r0, int n, int32_t *list, int32_t *count) {
+/* The distinct experts that rows [r0, n) chose: ascending into f->moe_list, how many rows into f->moe_count. */
+static void list_experts(ct_forward *f, int r0, int n) {
     const int n_e = f->cfg->n_expert, n_used = f->cfg->n_expert_used;
+    int32_t *list = f->moe_list, *count = f->moe_count;
     int m = 0;
     memset(count, 0, (size_t)n_e * sizeof *count);
-    for (int64_t i = (int64_t)r0 * n_used; i < (int64_t)n * n_used; i++) count[index[i]]++;
+    for (int64_t i = (int64_t)r0 * n_used; i < (int64_t)n * n_used; i++) count[f->route_index[i]]++;
     for (int e = 0; e < n_e; e++) {
         if (count[e] == 0) continue;
         count[m] = count[e]; /* m <= e: behind what is still to be read */
         list[m++] = e;
     }
-    return m;
+    f->n_moe_list = m;
 }
 
 /* Experts of the wave that begins with the k-th of the list: as many as the buffers hold. */
 static int wave_size(const ct_forward *f, int k) {
+    const int n_used = f->cfg->n_expert_used, streamed = WAVE_STREAMED > n_used ? WAVE_STREAMED : n_used;
     int most = f->cfg->n_expert, n = 0, n_pair = 0;
     if (f->o.experts) {
-        most = ct_experts_n_slot(f->o.experts) / 2;
-        if (most > WAVE_STREAMED && most > f->cfg->n_expert_used) most = WAVE_STREAMED > f->cfg->n_expert_used ? WAVE_STREAMED : f->cfg->n_expert_used;
+        const int half = ct_experts_n_slot(f->o.experts) / 2;
+        most = half < streamed ? half : streamed;
     }
     for (; k < f->n_moe_list && n < most && n_pair + f->moe_count[k] <= f->moe_cap; k++, n++) n_pair += f->moe_count[k];
     return n;
@@ -154,7 +156,7 @@ static void read_ahead(ct_forward *f, int il, int k, int n_row) {
     }
 }
 
-/* Few rows: what the next layer's router would choose is likely to be what it will. Uses moe_count behind the list. */
+/* Few rows: what the next layer's router would choose is likely to be what it will. */
 static void hint_next(ct_forward *f, int il, int r0, int n) {
     int m = 0;
     const int n_used = f->cfg->n_expert_used;
@@ -168,7 +170,7 @@ void ct_moe_choose(ct_forward *f, int il, int r0, int n) {
     route(f, il, r0, n);
     ct_tap(f, il, "router", f->router, n, f->cfg->n_expert);
     for (int r = r0; r < n; r++) choose(f, il, r);
-    f->n_moe_list = distinct(f, f->route_index, r0, n, f->moe_list, f->moe_count);
+    list_experts(f, r0, n);
     if (streamed) {
         ct_experts_enter(f->o.experts, il, n - r0, f->moe_list, f->moe_count, f->n_moe_list);
         begin_wave(f, il, 0, n - r0);
