@@ -120,12 +120,29 @@ static ct_layer_weights *copy_layers(const ct_weights *w, const ct_config *c) {
 
 static int n_threads_of(const ct_pack_opts *o) { return o->file && o->n_threads < N_READER ? N_READER : o->n_threads; }
 
-uint64_t ct_pack_bytes(const ct_weights *w, const ct_config *c, const ct_kernels *k, const ct_pack_opts *o, uint64_t *buffers) {
+/* Jobs, bytes and the largest item. */
+static job_list count(const ct_weights *w, const ct_config *c, const ct_kernels *k, const ct_pack_opts *o) {
     ct_weights copy = *w; /* counting changes no matrix but the embedding's, which is in the copy */
     job_list l = {.count_only = true, .o = o};
     visit_all(&l, &copy, c, k);
-    *buffers = o->file ? (uint64_t)n_threads_of(o) * ct_direct_room(l.item_bytes) : 0;
+    return l;
+}
+
+static uint64_t buffers_of(const job_list *l) {
+    return l->o->file ? (uint64_t)n_threads_of(l->o) * ct_direct_room(l->item_bytes) : 0;
+}
+
+uint64_t ct_pack_bytes(const ct_weights *w, const ct_config *c, const ct_kernels *k, const ct_pack_opts *o, uint64_t *buffers) {
+    const job_list l = count(w, c, k, o);
+    *buffers = buffers_of(&l);
     return l.bytes;
+}
+
+void ct_pack_rows(uint8_t *dst, ct_dtype t, const uint8_t *rows, size_t row_bytes, int64_t n_row) {
+    for (int64_t r = 0; r < n_row; r += CT_PANEL_ROWS) {
+        const int n = n_row - r < CT_PANEL_ROWS ? (int)(n_row - r) : CT_PANEL_ROWS;
+        ct_panel_pack(dst + (size_t)r * row_bytes, t, rows + (size_t)r * row_bytes, row_bytes, n);
+    }
 }
 
 /* Lay n_row rows of the job's matrix, which lie at rows, to its place; row: their first, of the expert whose place is dst. */
@@ -135,16 +152,15 @@ static void lay(const job *j, uint8_t *dst, const uint8_t *rows, int64_t row, in
         memcpy(dst + (size_t)row * m->row_bytes, rows, (size_t)n_row * m->row_bytes);
         return;
     }
+    if (!j->fine) {
+        ct_pack_rows(dst + (size_t)row * m->row_bytes, m->dtype, rows, m->row_bytes, n_row);
+        return;
+    }
+    const size_t coarse = ct_split_coarse_bytes(m->dtype, m->d_in), fine = ct_split_fine_bytes(m->dtype, m->d_in);
     for (int64_t r = 0; r < n_row; r += CT_PANEL_ROWS) {
         const int n = n_row - r < CT_PANEL_ROWS ? (int)(n_row - r) : CT_PANEL_ROWS;
-        const uint8_t *from = rows + (size_t)r * m->row_bytes;
         const size_t at = (size_t)(row + r);
-        if (j->fine) {
-            ct_split_pack(dst + at * ct_split_coarse_bytes(m->dtype, m->d_in), j->fine + at * ct_split_fine_bytes(m->dtype, m->d_in),
-                          m->dtype, from, m->row_bytes, n);
-        } else {
-            ct_panel_pack(dst + at * m->row_bytes, m->dtype, from, m->row_bytes, n);
-        }
+        ct_split_pack(dst + at * coarse, j->fine + at * fine, m->dtype, rows + (size_t)r * m->row_bytes, m->row_bytes, n);
     }
 }
 
@@ -201,14 +217,9 @@ static int run_jobs(ct_pack *p, job_list *l, const ct_config *c, const ct_kernel
 }
 
 int ct_pack_make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, const ct_pack_opts *o, carat_error *err) {
-    job_list l = {.o = o};
-    uint64_t buffers;
-    const uint64_t bytes = ct_pack_bytes(w, c, k, o, &buffers);
+    job_list l = count(w, c, k, o);
+    const uint64_t bytes = l.bytes, buffers = buffers_of(&l);
     if (bytes > SIZE_MAX - buffers) return CT_FAIL(err, CARAT_ENOMEM, "weights: cannot hold %llu MiB", (unsigned long long)(bytes >> 20));
-    /* The number of jobs is that of the matrices: counted as the bytes are. */
-    ct_weights copy = *w;
-    l.count_only = true;
-    visit_all(&l, &copy, c, k);
     p->bytes = (size_t)bytes;
     p->weights = *w;
     p->weights.layer = copy_layers(w, c);

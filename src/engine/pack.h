@@ -26,6 +26,8 @@ typedef struct {
 
 /* Bytes that ct_pack_make will hold for these weights and kernels, and, for as long as it runs, its threads' buffers. */
 uint64_t ct_pack_bytes(const ct_weights *w, const ct_config *c, const ct_kernels *k, const ct_pack_opts *o, uint64_t *buffers);
+/* n_row consecutive rows, row_bytes apart, as panels one behind the other; the last one may be of fewer rows. */
+void ct_pack_rows(uint8_t *dst, ct_dtype t, const uint8_t *rows, size_t row_bytes, int64_t n_row);
 /* Into a zeroed p. Borrows all; p->weights points into w's memory for everything that stays as it is. ENOMEM and EIO leave p
  * zeroed. */
 int ct_pack_make(ct_pack *p, const ct_weights *w, const ct_config *c, const ct_kernels *k, const ct_pack_opts *o, carat_error *err);

@@ -29,10 +29,7 @@ void ct_place_expert_layers(ct_expert_layer *out, const carat_model *m, const ct
 
 /* On a reader thread. */
 static void lay_rows(const ct_expert_part *p, int64_t row0, int64_t n_row, const uint8_t *src, uint8_t *dst) {
-    for (int64_t r = 0; r < n_row; r += CT_PANEL_ROWS) {
-        const int n = n_row - r < CT_PANEL_ROWS ? (int)(n_row - r) : CT_PANEL_ROWS;
-        ct_panel_pack(dst + (size_t)(row0 + r) * p->row_bytes, p->dtype, src + (size_t)r * p->row_bytes, p->row_bytes, n);
-    }
+    ct_pack_rows(dst + (size_t)row0 * p->row_bytes, p->dtype, src, p->row_bytes, n_row);
 }
 
 ct_experts_opts ct_place_experts_opts(const carat_model *m, const ct_expert_layer *layer, int n_slot) {
